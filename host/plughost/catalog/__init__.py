@@ -1,0 +1,1 @@
+"""What exists: manifests, permissions, schemas, and where plugins are found."""

@@ -1,0 +1,215 @@
+"""What can go wrong, by whose fault it is. Exceptions take facts and write their own sentence."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from plughost_protocol import ErrorCode
+
+from .exits import WorkerExit
+from .units import format_seconds
+
+__all__ = [
+    "CallTimeout",
+    "HostMisuse",
+    "InvalidParams",
+    "ManifestError",
+    "NotRunning",
+    "Overloaded",
+    "PermissionDenied",
+    "PlughostError",
+    "ProtocolViolation",
+    "StartFailed",
+    "TooDeep",
+    "ToolError",
+    "UnknownPlugin",
+    "UnknownTool",
+    "WorkerDied",
+]
+
+
+class PlughostError(Exception):
+    """The root of every error that plughost raises itself."""
+
+    code: str = ErrorCode.INTERNAL
+    """The error code that stands for it on the wire."""
+
+
+class HostMisuse(PlughostError):
+    """Raised when the application uses the host in a way that cannot work."""
+
+
+class ManifestError(PlughostError):
+    """Raised when a plugin's manifest cannot be accepted. `problems` holds each reason."""
+
+    def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        super().__init__(f"{path}: " + "; ".join(problems))
+        self.path = path
+        self.problems = tuple(problems)
+
+
+class UnknownPlugin(PlughostError):
+    """Raised when no plugin has this id."""
+
+    code = ErrorCode.UNKNOWN_METHOD
+
+    def __init__(self, plugin_id: str, known: Iterable[str]) -> None:
+        super().__init__(f"there is no plugin {plugin_id!r}{_hint(plugin_id, known)}")
+        self.plugin_id = plugin_id
+
+
+class UnknownTool(PlughostError):
+    """Raised when no plugin offers this tool."""
+
+    code = ErrorCode.UNKNOWN_METHOD
+
+    def __init__(self, tool: str, known: Iterable[str]) -> None:
+        super().__init__(f"there is no tool {tool!r}{_hint(tool, known)}")
+        self.tool = tool
+
+
+class InvalidParams(PlughostError):
+    """Raised when parameters do not fit the tool's schema. Nothing was sent.
+
+    `problems` are sentences that begin with the path in the parameters.
+    """
+
+    code = ErrorCode.INVALID_PARAMS
+
+    def __init__(self, tool: str, problems: Sequence[str]) -> None:
+        super().__init__(f"parameters for {tool} do not fit: " + "; ".join(problems))
+        self.tool = tool
+        self.problems = tuple(problems)
+
+
+class NotRunning(PlughostError):
+    """Raised when the plugin is not running, and will not be within the call's deadline."""
+
+    code = ErrorCode.NOT_RUNNING
+
+    def __init__(self, plugin_id: str, state: str, reason: str = "") -> None:
+        why = f" ({reason})" if reason else ""
+        super().__init__(f"plugin {plugin_id!r} is not running: its state is {state}{why}")
+        self.plugin_id = plugin_id
+        self.state = state
+        self.reason = reason
+
+
+class PermissionDenied(PlughostError):
+    """Raised when a plugin lacks the permission for what it asks."""
+
+    code = ErrorCode.PERMISSION_DENIED
+
+    def __init__(self, plugin_id: str, permission: str, action: str) -> None:
+        super().__init__(
+            f"plugin {plugin_id!r} may not {action}: it lacks the permission {permission!r}; "
+            "add it to the plugin's manifest"
+        )
+        self.plugin_id = plugin_id
+        self.permission = permission
+
+
+class Overloaded(PlughostError):
+    """Raised at once when a bound is reached, instead of queueing without one. Try again later."""
+
+    code = ErrorCode.OVERLOADED
+
+    def __init__(self, plugin_id: str, what: str, limit: int) -> None:
+        super().__init__(f"plugin {plugin_id!r} has {what} up to its limit of {limit}")
+        self.plugin_id = plugin_id
+        self.limit = limit
+
+
+class TooDeep(PlughostError):
+    """Raised when tools call tools in a cycle, or deeper than the host allows."""
+
+    code = ErrorCode.TOO_DEEP
+
+    def __init__(self, chain: Sequence[str], limit: int) -> None:
+        path = " -> ".join(chain)
+        cyclic = len(set(chain)) < len(chain)
+        why = "it goes round in a cycle" if cyclic else f"the limit is {limit} calls deep"
+        super().__init__(f"{path}: {why}")
+        self.chain = tuple(chain)
+
+
+class CallTimeout(PlughostError):
+    """Raised when a call's deadline passed. The worker was told to stop it.
+
+    `timeout` and `host_wait` are seconds; `stack` holds the Python stacks of the worker's
+    threads at the deadline, as far as it still gave them.
+    """
+
+    code = ErrorCode.TIMEOUT
+
+    def __init__(self, tool: str, timeout: float, host_wait: float = 0.0, stack: str = "") -> None:
+        waited = f", {format_seconds(host_wait)} of it waiting for the host" if host_wait else ""
+        super().__init__(f"{tool} did not answer within {format_seconds(timeout)}{waited}")
+        self.tool = tool
+        self.timeout = timeout
+        self.host_wait = host_wait
+        self.stack = stack
+
+
+class ToolError(PlughostError):
+    """Raised when the tool's own code raised. The worker lives on.
+
+    `type` and `traceback` are the plugin's, and as trustworthy as the plugin.
+    """
+
+    def __init__(
+        self,
+        tool: str,
+        code: str,
+        message: str,
+        type: str = "",
+        traceback: str = "",
+    ) -> None:
+        super().__init__(f"{tool}: {message}")
+        self.tool = tool
+        self.code = code
+        self.message = message
+        self.type = type
+        self.traceback = traceback
+
+
+class WorkerDied(PlughostError):
+    """Raised when the worker died with the call open. `exit` says why.
+
+    `outcome_unknown` tells whether the call had been sent, and so may have had its effect.
+    """
+
+    def __init__(self, plugin_id: str, exit: WorkerExit, *, outcome_unknown: bool) -> None:
+        effect = "; whether the call took effect is unknown" if outcome_unknown else ""
+        super().__init__(f"the worker of plugin {plugin_id!r} died: {exit}{effect}")
+        self.plugin_id = plugin_id
+        self.exit = exit
+        self.outcome_unknown = outcome_unknown
+        self.code = ErrorCode.OUTCOME_UNKNOWN if outcome_unknown else ErrorCode.WORKER_DIED
+
+
+class ProtocolViolation(PlughostError):
+    """Raised when the other side broke the protocol."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"protocol violation: {detail}")
+        self.detail = detail
+
+
+class StartFailed(PlughostError):
+    """Raised when a plugin could not be started. `exit` says how its worker ended."""
+
+    code = ErrorCode.LOAD_FAILED
+
+    def __init__(self, plugin_id: str, reason: str, exit: WorkerExit | None = None) -> None:
+        super().__init__(f"plugin {plugin_id!r} did not start: {reason}")
+        self.plugin_id = plugin_id
+        self.reason = reason
+        self.exit = exit
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    if near := get_close_matches(name, names, n=1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are: {', '.join(names[:10])}" if names else "; there are none"

@@ -1,0 +1,1 @@
+"""What plugins offer each other and the application."""

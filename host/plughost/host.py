@@ -1,0 +1,250 @@
+"""The façade: plugins out of folders, each in a worker of its own, and calls to their tools."""
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self
+
+import anyio
+
+from plughost.catalog.discovery import Found, Refused, discover, start_order
+from plughost.config import HostConfig
+from plughost.errors import HostMisuse, PlughostError, StartFailed, UnknownPlugin
+from plughost.exchange.calls import CallContext, Outcome, ToolCaller
+from plughost.exchange.tools import Tool, ToolRegistry
+from plughost.lifecycle.plugin import HostedPlugin, Surroundings
+from plughost.reactor import Reactor, current_reactor
+from plughost.rpc.worker import Worker
+from plughost.services.router import Request, ServiceRouter
+from plughost.services.tools import tool_methods
+from plughost.supervision.logbook import LogBook, LogEntry
+from plughost.supervision.template import Template
+from plughost.supervision.watch import ResourceWatch, Usage
+from plughost_protocol import ToolSpec
+
+__all__ = ["Host"]
+
+_log: Final = logging.getLogger("plughost")
+
+_DRAIN: Final = 10.0  # seconds that open calls have when the host stops
+
+
+class Host:
+    """Runs the plugins of some folders while its `async with` block lasts.
+
+    >>> async with Host(["plugins"]) as host:  # doctest: +SKIP
+    ...     await host.call("text-tools.count", {"text": "three small words"})
+
+    A plugin that does not start is in `error` and keeps nothing else from running; `problems`
+    says why. Works on asyncio and on trio.
+    """
+
+    def __init__(
+        self,
+        folders: Iterable[str | PathLike[str]] = (),
+        config: HostConfig | None = None,
+        *,
+        on_log: Callable[[LogEntry], None] | None = None,
+    ) -> None:
+        self.config = config or HostConfig()
+        self._folders = [Path(folder) for folder in folders]
+        self._on_log = on_log
+        self._plugins: dict[str, HostedPlugin] = {}
+        self._refused: list[Refused] = []
+        self._stack = AsyncExitStack()
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise HostMisuse("a Host is entered once: make a new one")
+        self._entered = True
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            self._set_up(current_reactor(tasks))
+            stack.callback(self._template.close)
+            stack.push_async_callback(self._stop_all)
+            self._template.start()
+            tasks.start_soon(self._watch_resources)
+            await self._start_all()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The block's own exception goes on as it is, not wrapped in our task group's.
+        await self._stack.__aexit__(None, None, None)
+
+    def _set_up(self, reactor: Reactor) -> None:
+        config = self.config
+        self._template = Template(reactor)
+        self._tools = ToolRegistry()
+        self._caller = ToolCaller(self._tools, reactor, config.call_depth)
+        services = ServiceRouter(
+            reactor,
+            tool_methods(self._register_tool, self._unregister_tool, self._caller.execute),
+        )
+        self._watch = ResourceWatch(config.totals, reactor.now, self._live_workers)
+        surroundings = Surroundings(
+            reactor=reactor,
+            template=self._template,
+            tools=self._tools,
+            services=services,
+            config=config,
+            restart_gate=anyio.Semaphore(config.restarts_at_once),
+        )
+        found, self._refused = discover(self._folders)
+        for plugin in found:
+            plugin_id = plugin.manifest.id
+            limits = config.of(plugin_id).limits or config.limits
+            book = LogBook(plugin_id, limits, self._on_log)
+            self._plugins[plugin_id] = HostedPlugin(plugin, book, surroundings)
+        for refused in self._refused:
+            _log.error("%s", refused.error)
+
+    # Calls
+
+    async def call(
+        self,
+        tool: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        context: CallContext | None = None,
+    ) -> Any:
+        """The result of a tool, named `PLUGIN.TOOL` or by its name for models.
+
+        Parameters are a mapping of what JSON or msgpack can hold, `bytes` included. Raises
+        `UnknownTool`, `InvalidParams`, `NotRunning`, `Overloaded` before anything is sent;
+        `ToolError`, `CallTimeout`, `WorkerDied` after.
+        """
+        return await self._caller.call(tool, params or {}, context)
+
+    async def call_many(
+        self,
+        calls: Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        context: CallContext | None = None,
+    ) -> list[Outcome]:
+        """The outcome of each call, in their order. They run side by side."""
+        asked = list(calls)
+        outcomes = [Outcome(tool) for tool, _ in asked]
+
+        async def run(position: int, tool: str, params: Mapping[str, Any]) -> None:
+            try:
+                value = await self._caller.call(tool, params, context)
+                outcomes[position] = Outcome(tool, value=value)
+            except PlughostError as exc:
+                outcomes[position] = Outcome(tool, error=exc)
+
+        async with anyio.create_task_group() as tasks:
+            for position, (tool, params) in enumerate(asked):
+                tasks.start_soon(run, position, tool, params)
+        return outcomes
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        tool: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        context: CallContext | None = None,
+    ) -> AsyncGenerator[AsyncIterator[Any], None]:
+        """The items of a streaming tool, as they come; leaving the block ends the call.
+
+        >>> async with host.stream("archive-reader.read", {...}) as chunks:  # doctest: +SKIP
+        ...     async for chunk in chunks: ...
+        """
+        items = self._caller.stream(tool, params or {}, context)
+        try:
+            yield items
+        finally:
+            await items.aclose()
+
+    @property
+    def tools(self) -> dict[str, Tool]:
+        """The tools that there are, by full name."""
+        return {entry.tool.name: entry.tool for entry in self._tools}
+
+    # Plugins
+
+    @property
+    def plugins(self) -> Mapping[str, HostedPlugin]:
+        """The plugins, by id, whatever their state."""
+        return MappingProxyType(self._plugins)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why each plugin that does not run does not, by id or folder name."""
+        problems = {refused.name: str(refused.error) for refused in self._refused}
+        for plugin in self._plugins.values():
+            if plugin.error and plugin.active_worker is None:
+                problems[plugin.id] = plugin.error
+        return problems
+
+    def plugin(self, plugin_id: str) -> HostedPlugin:
+        """Raises `UnknownPlugin`, with the nearest name."""
+        try:
+            return self._plugins[plugin_id]
+        except KeyError:
+            raise UnknownPlugin(plugin_id, self._plugins) from None
+
+    def usage(self, plugin_id: str) -> Usage:
+        """Memory and CPU of a plugin's worker at the last look."""
+        worker = self.plugin(plugin_id).worker
+        return Usage() if worker is None else self._watch.usage(worker)
+
+    # Life
+
+    async def _start_all(self) -> None:
+        found: dict[str, Found] = {p.id: p.found for p in self._plugins.values()}
+        order, refused = start_order(found)
+        started = {plugin_id: anyio.Event() for plugin_id in order}
+
+        async def start(plugin: HostedPlugin) -> None:
+            try:
+                for needed in plugin.found.manifest.dependencies:
+                    if needed in started:
+                        await started[needed].wait()
+                    if needed not in found or self._plugins[needed].active_worker is None:
+                        plugin.refuse(f"it needs {needed}, which does not run")
+                        return
+                await plugin.start()
+            except StartFailed:
+                pass  # the plugin's state, its log and `problems` say so
+            finally:
+                started[plugin.id].set()
+
+        async with anyio.create_task_group() as tasks:
+            for plugin_id in order:
+                plugin = self._plugins[plugin_id]
+                if plugin_id in refused:
+                    plugin.refuse(refused[plugin_id])
+                    started[plugin_id].set()
+                else:
+                    tasks.start_soon(start, plugin)
+
+    async def _stop_all(self) -> None:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                for plugin in self._plugins.values():
+                    tasks.start_soon(plugin.stop, _DRAIN)
+
+    def _live_workers(self) -> list[Worker]:
+        return [plugin.worker for plugin in self._plugins.values() if plugin.worker is not None]
+
+    async def _watch_resources(self) -> None:
+        while True:
+            await anyio.sleep(self._watch.look())
+
+    def _register_tool(self, request: Request, spec: ToolSpec) -> None:
+        self._plugins[request.plugin_id].register_tool(spec)
+
+    def _unregister_tool(self, request: Request, name: str) -> None:
+        self._plugins[request.plugin_id].unregister_tool(name)

@@ -1,0 +1,308 @@
+"""One plugin in the host: its workers one after the other, and the calls that wait for them."""
+
+from dataclasses import dataclass, replace
+
+import anyio
+
+from plughost.catalog.discovery import Found
+from plughost.config import HostConfig, Limits
+from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, StartFailed
+from plughost.exchange.tools import ToolEntry, ToolRefused, ToolRegistry
+from plughost.exits import Cause, WorkerExit
+from plughost.policy.policy import Policy
+from plughost.reactor import Reactor, Waiter
+from plughost.rpc.worker import Assignment, Worker
+from plughost.services.router import ServiceRouter
+from plughost.supervision.logbook import LogBook
+from plughost.supervision.restart import GiveUp, RestartTracker
+from plughost.supervision.template import Template
+from plughost.units import format_seconds, parse_bytes, parse_share
+from plughost_protocol import Call, Description, ToolSpec
+
+from .states import Event, State, next_state
+
+__all__ = ["HostedPlugin", "PluginStats", "Surroundings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all plugins of a host share."""
+
+    reactor: Reactor
+    template: Template
+    tools: ToolRegistry
+    services: ServiceRouter
+    config: HostConfig
+    restart_gate: anyio.Semaphore
+
+
+@dataclass(slots=True)
+class PluginStats:
+    """What has happened to a plugin since the host started."""
+
+    calls: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    restarts: int = 0
+
+
+class HostedPlugin:
+    """A plugin, whatever its state. Its worker comes and goes; this stays."""
+
+    def __init__(self, found: Found, book: LogBook, surroundings: Surroundings) -> None:
+        self.found = found
+        self.id = found.manifest.id
+        self.version = found.manifest.version
+        self.log = book
+        self.stats = PluginStats()
+        self.last_exit: WorkerExit | None = None
+        """How the last worker ended."""
+        self.error = ""
+        """Why it is in `error`, in one line."""
+        self.limits = _limits(found, surroundings.config)
+        self.policy = Policy(self.id, found.manifest.wishes())
+        self.active_worker: Worker | None = None
+        """The worker that takes calls now."""
+        self._state = State.UNLOADED
+        self._surroundings = surroundings
+        self._worker: Worker | None = None
+        self._since = 0.0
+        self._settled: list[Waiter[None]] = []
+        self._stopping = anyio.Event()
+        self._runs = False
+        own = surroundings.config.of(self.id)
+        self._config = own.config
+        self._tracker = RestartTracker(
+            own.restart or surroundings.config.restart, surroundings.reactor.now
+        )
+
+    # What it is
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def worker(self) -> Worker | None:
+        """The worker that lives, ready or not."""
+        return self._worker
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id."""
+        return self._worker.pid if self._worker is not None else None
+
+    @property
+    def restarts(self) -> int:
+        """How many times a worker was started in place of a dead one."""
+        return self.stats.restarts
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the worker was ready; 0 without one."""
+        return self._surroundings.reactor.now() - self._since if self.active_worker else 0.0
+
+    @property
+    def is_unresponsive(self) -> bool:
+        """Whether its worker's message loop is silent for longer than it may be."""
+        return self._worker is not None and self._worker.unresponsive
+
+    def __repr__(self) -> str:
+        calls = self._worker.channel.open_calls if self._worker is not None else 0
+        return f"<Plugin {self.id} {self._state.name} pid={self.pid} calls={calls}>"
+
+    # Its life
+
+    async def start(self) -> None:
+        """Start it, and return when it is active. Raises `StartFailed` if the first try fails.
+
+        After that, its workers are restarted as the policy says, until `stop`.
+        """
+        self._move(Event.START)
+        self._tracker.forgive()
+        self._runs = True
+        self._stopping = anyio.Event()
+        self._surroundings.reactor.spawn(self._run)
+        await self._next_settlement()
+        if self._state is not State.ACTIVE:
+            raise StartFailed(self.id, self.error, self.last_exit)
+
+    async def stop(self, drain: float = 0.0) -> None:
+        """End its worker in good order, once its calls have ended or `drain` seconds passed."""
+        if self._state in (State.UNLOADED, State.DISABLED, State.DRAINING):
+            return
+        self._move(Event.STOP)
+        self.active_worker = None
+        self._settle()
+        worker = self._worker
+        if worker is not None and worker.exit is None:
+            with anyio.move_on_after(drain):
+                while worker.channel.open_calls and worker.exit is None:
+                    await anyio.sleep(0.01)
+            await worker.stop()
+        self._stopping.set()
+        with anyio.CancelScope(shield=True):
+            while self._runs:
+                await self._next_settlement()
+        self._surroundings.tools.replace(self.id, [])
+        self._move(Event.STOPPED)
+
+    def refuse(self, reason: str) -> None:
+        """It cannot be started at all, for this reason."""
+        self._give_up(reason)
+
+    async def _run(self) -> None:
+        """One worker after the other, until it is stopped or given up."""
+        try:
+            await self._start_worker()
+            while (delay := await self._wait_for_death()) is not None:
+                with anyio.move_on_after(delay):
+                    await self._stopping.wait()
+                async with self._surroundings.restart_gate:
+                    if self._state is not State.RESTARTING:
+                        return
+                    self._move(Event.START)
+                    self.stats.restarts += 1
+                    await self._start_worker()
+        finally:
+            self._runs = False
+            self._settle()
+
+    async def _start_worker(self) -> None:
+        around = self._surroundings
+        assignment = Assignment(
+            plugin=self.found,
+            limits=self.limits,
+            grants=tuple(map(str, self.policy.granted)),
+            config=self._config,
+            fork=around.config.fork,
+        )
+        worker = Worker(around.reactor, around.template, assignment, self.log, self)
+        self._worker = worker
+        try:
+            description = await worker.start()
+            entries = self._entries(description)
+        except StartFailed:
+            return
+        except PlughostError as exc:  # what it offers is not acceptable
+            worker.end(Cause.LOAD_FAILED, str(exc))
+            return
+        if self._state is State.LOADING and worker.exit is None:
+            around.tools.replace(self.id, entries)
+            self._since = around.reactor.now()
+            self.active_worker = worker
+            self.error = ""
+            self._move(Event.LOADED)
+            self._settle()
+
+    async def _wait_for_death(self) -> float | None:
+        """Seconds until the next start, once the worker is dead; None if there will be none."""
+        worker = self._worker
+        assert worker is not None  # noqa: S101 - _start_worker has made one
+        await worker.wait()
+        self._worker = None
+        exit = self.last_exit
+        if self._state is State.DRAINING or exit is None:
+            return None
+        uptime = self._surroundings.reactor.now() - self._since if self._since else 0.0
+        self._since = 0.0
+        decision = self._tracker.died(exit, uptime)
+        if isinstance(decision, GiveUp):
+            self._give_up(f"{exit} ({decision.reason})")
+            return None
+        self.error = str(exit)
+        self.log.note("warning", f"{exit}; starting again in {format_seconds(decision.delay)}")
+        self._move(Event.DIED)
+        self._settle()
+        return decision.delay
+
+    def _give_up(self, reason: str) -> None:
+        self.error = reason
+        self.log.note("error", f"{reason}; it stays down until someone acts")
+        self._move(Event.GAVE_UP)
+        self._settle()
+
+    def _move(self, event: Event) -> None:
+        self._state = next_state(self._state, event)
+
+    # What it offers
+
+    def _entries(self, description: Description) -> list[ToolEntry]:
+        if description.tools:
+            self.policy.check("tools:register")
+        entries: dict[str, ToolEntry] = {}
+        for spec in description.tools:
+            entry = self._entry(spec)
+            if entry.tool.name in entries:
+                raise ToolRefused(entry.tool.name, "it is declared twice")
+            entries[entry.tool.name] = entry
+        return list(entries.values())
+
+    def _entry(self, spec: ToolSpec) -> ToolEntry:
+        timeout = self.found.manifest.limits.timeout or self.limits.call_timeout
+        return ToolEntry(self, spec, timeout)
+
+    def register_tool(self, spec: ToolSpec) -> None:
+        """The running plugin offers one more tool. Raises `ToolRefused`."""
+        self._surroundings.tools.add(self._entry(spec))
+
+    def unregister_tool(self, name: str) -> None:
+        """It takes one back. Raises `UnknownTool`."""
+        self._surroundings.tools.remove(f"{self.id}.{name}")
+
+    # ToolProvider
+
+    async def wait_for_worker(self, timeout: float) -> Worker:
+        """The worker, once there is one. Raises `TimeoutError`, `NotRunning`, `Overloaded`."""
+        with anyio.fail_after(timeout):
+            while self.active_worker is None:
+                if self._state not in (State.LOADING, State.RESTARTING):
+                    raise NotRunning(self.id, self._state, self.error)
+                if len(self._settled) >= self.limits.calls_in_flight:
+                    raise Overloaded(self.id, "calls waiting", self.limits.calls_in_flight)
+                await self._next_settlement()
+        return self.active_worker
+
+    def count(self, error: PlughostError | None) -> None:
+        stats = self.stats
+        stats.calls += 1
+        if error is not None:
+            stats.errors += 1
+            stats.timeouts += isinstance(error, CallTimeout)
+
+    async def _next_settlement(self) -> None:
+        waiter = self._surroundings.reactor.waiter()
+        self._settled.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._settled:
+                self._settled.remove(waiter)
+
+    def _settle(self) -> None:
+        waiting, self._settled = self._settled, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # WorkerOwner
+
+    def on_request(self, worker: Worker, call: Call) -> None:
+        self._surroundings.services.start(worker, self.policy, call)
+
+    def on_request_cancelled(self, worker: Worker, call_id: int) -> None:
+        self._surroundings.services.cancel(worker, call_id)
+
+    def on_exit(self, worker: Worker, exit: WorkerExit) -> None:
+        if self.active_worker is worker:
+            self.active_worker = None
+        self.last_exit = exit
+
+
+def _limits(found: Found, config: HostConfig) -> Limits:
+    """The operator's limits, where the plugin does not ask for less."""
+    limits = config.of(found.manifest.id).limits or config.limits
+    wishes = found.manifest.limits
+    memory = limits.memory if wishes.memory is None else parse_bytes(wishes.memory)
+    cpu = limits.cpu if wishes.cpu is None else parse_share(wishes.cpu)
+    return replace(limits, memory=min(memory, limits.memory), cpu=min(cpu, limits.cpu))

@@ -1,0 +1,1 @@
+"""May it? The one place where a plugin's call is allowed or refused."""

@@ -1,0 +1,1 @@
+"""Calls in flight on one worker's pipe."""

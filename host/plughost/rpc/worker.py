@@ -1,0 +1,411 @@
+"""One live worker: its process, its channel, its logs, and the reason for which it ends.
+
+Ending it in good order goes down a ladder, each rung with a bounded wait:
+
+1. ask: `plugin.unload`, so that `on_unload` runs
+2. close the pipe: a worker whose loop is alive exits at once
+3. SIGTERM
+4. SIGKILL
+5. reap
+"""
+
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import anyio
+import msgspec
+
+from plughost.catalog.discovery import Found
+from plughost.config import Limits
+from plughost.errors import (
+    CallTimeout,
+    PlughostError,
+    ProtocolViolation,
+    StartFailed,
+    ToolError,
+    WorkerDied,
+)
+from plughost.exits import Cause, WorkerExit
+from plughost.reactor import Reactor, Waiter
+from plughost.supervision.logbook import LineReader, LogBook
+from plughost.supervision.pipes import WorkerPipes
+from plughost.supervision.process import Process
+from plughost.supervision.stacks import StackReader
+from plughost.supervision.template import SpawnRefused, Template, TemplateLost
+from plughost.text import clean
+from plughost.units import MiB, format_bytes, format_seconds
+from plughost_protocol import (
+    EXIT_OUT_OF_MEMORY,
+    LOG_TOPIC,
+    PLUGIN_LOAD,
+    PLUGIN_UNLOAD,
+    Call,
+    CallMeta,
+    Description,
+    Error,
+    Failure,
+    Hello,
+    LogRecord,
+    Message,
+    Notify,
+    Ping,
+    Pong,
+    ProtocolError,
+    Welcome,
+    WireLimits,
+    encode,
+    negotiate,
+)
+from plughost_protocol.launch import Spawn
+
+from .calls import CallTimes, OpenCall
+from .channel import Channel
+
+__all__ = ["Assignment", "Worker", "WorkerOwner"]
+
+_PING_EVERY: Final = 10.0  # seconds; asks an idle worker whether its loop is alive
+# Address space beyond the memory limit: interpreter, libraries and thread stacks map far more
+# than they touch. The watch sees what is touched; this stops what grows faster than it looks.
+_ADDRESS_SPACE_SLACK: Final = 1024 * MiB
+
+
+class WorkerOwner(Protocol):
+    """Who started the worker."""
+
+    def on_request(self, worker: "Worker", call: Call) -> None:
+        """The plugin asks for something: `worker.channel.answer` or `refuse` ends it."""
+
+    def on_request_cancelled(self, worker: "Worker", call_id: int) -> None:
+        """It no longer wants the answer."""
+
+    def on_exit(self, worker: "Worker", exit: WorkerExit) -> None:
+        """It is dead and reaped, and its open calls have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a worker is to run."""
+
+    plugin: Found
+    limits: Limits
+    grants: tuple[str, ...]
+    config: Mapping[str, Any]
+    fork: bool
+
+
+class Worker:
+    """A process that runs one plugin. Started once; it never comes back."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        template: Template,
+        assignment: Assignment,
+        book: LogBook,
+        owner: WorkerOwner,
+    ) -> None:
+        self.plugin_id = assignment.plugin.manifest.id
+        self.exit: WorkerExit | None = None
+        self.unresponsive = False
+        """Whether its message loop has been silent for longer than it may."""
+        self.held = False
+        """Whether the watch has stopped it for a moment, to hold it to its CPU share."""
+        self._reactor = reactor
+        self._template = template
+        self._assignment = assignment
+        self.limits = assignment.limits
+        self._book = book
+        self._owner = owner
+        self._verdict: tuple[Cause, str] | None = None
+        self._ended: list[Waiter[None]] = []
+        self._hello: Waiter[None] = reactor.waiter()
+        self._greeted = False
+        self._ping_sent = math.inf
+        self._heard = reactor.now()
+        pipes = WorkerPipes()
+        self.process = Process(pipes, self._on_process_exit)
+        self.channel = Channel(reactor, pipes.from_worker, pipes.to_worker, assignment.limits, self)
+        self._outputs = [
+            LineReader(reactor, pipes.stdout, "stdout", book),
+            LineReader(reactor, pipes.stderr, "stderr", book),
+        ]
+        self._stacks = StackReader(reactor, self.process)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has calls that it has not answered."""
+        return self.channel.open_calls > 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it is spawned."""
+        return self.process.pid
+
+    # Start
+
+    async def start(self) -> Description:
+        """Spawn it and load the plugin. Raises `StartFailed` once it is dead and reaped."""
+        limits = self.limits
+        try:
+            with anyio.fail_after(limits.load_timeout):
+                await self._spawn()
+                await self._hello
+                value = await self.channel.request(
+                    PLUGIN_LOAD,
+                    encode(None),
+                    CallTimes(timeout=limits.load_timeout * 2, total=limits.load_timeout * 2),
+                    CallMeta(timeout_ms=int(limits.load_timeout * 1000)),
+                    label=f"{self.plugin_id} (loading)",
+                )
+            return msgspec.convert(value, Description)
+        except TimeoutError:
+            late = f"not ready within {format_seconds(limits.load_timeout)}"
+            self._stacks.ask(lambda _: self.end(Cause.NOT_READY, late))
+        except (SpawnRefused, TemplateLost) as exc:
+            self.end(Cause.TEMPLATE_DIED, str(exc))
+            if not self.process.pid:
+                self._on_process_exit()
+        except ToolError as exc:
+            self._book.note("error", exc.message)
+            for line in exc.traceback.splitlines():
+                self._book.note("error", line)
+            self.end(Cause.LOAD_FAILED, exc.message)
+        except msgspec.ValidationError as exc:
+            self.end(Cause.VIOLATION, f"protocol violation: the description of the plugin: {exc}")
+        except WorkerDied:
+            pass
+        except BaseException:
+            self.end(Cause.STOPPED, "stopped while it was starting")
+            raise
+        await self.wait()
+        assert self.exit is not None  # noqa: S101 - wait() returns after the end
+        raise StartFailed(self.plugin_id, str(self.exit), self.exit)
+
+    async def _spawn(self) -> None:
+        assignment = self._assignment
+        limits = self.limits
+        root = str(assignment.plugin.root)
+        spawn = Spawn(
+            key=self._template.new_key(),
+            name=self.plugin_id,
+            cwd=root,
+            env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": root, "TZ": _time_zone()},
+            rlimits=[
+                (resource.RLIMIT_CORE, 0),
+                (resource.RLIMIT_NOFILE, limits.open_files),
+                (resource.RLIMIT_AS, limits.memory + _ADDRESS_SPACE_SLACK),
+            ],
+            interpreter="" if assignment.fork else sys.executable,
+        )
+        await self._template.spawn(spawn, self.process.pipes.child_ends, self.process)
+
+    def _greet(self, hello: Hello) -> None:
+        if self._greeted:
+            self.end(Cause.VIOLATION, "protocol violation: a second hello")
+            return
+        self._greeted = True
+        try:
+            version = negotiate((hello.min_version, hello.max_version))
+        except ProtocolError as exc:
+            self.end(Cause.VIOLATION, str(exc))
+            return
+        assignment = self._assignment
+        limits = self.limits
+        self.channel.send(
+            Welcome(
+                version,
+                str(assignment.plugin.root),
+                assignment.plugin.manifest.main,
+                msgspec.to_builtins(assignment.plugin.manifest),
+                dict(assignment.config),
+                list(assignment.grants),
+                WireLimits(limits.max_frame, limits.requests_in_flight, limits.threads),
+            )
+        )
+        self._hello.set_result(None)
+
+    # End
+
+    def end(self, cause: Cause, detail: str = "") -> None:
+        """Kill it. The first cause given is the one that counts."""
+        if self._verdict is None:
+            self._verdict = cause, detail
+        self.process.kill()
+
+    async def stop(self) -> None:
+        """End it in good order, down the ladder. Returns when it is reaped, even if cancelled."""
+        grace = self.limits.grace
+        with anyio.CancelScope(shield=True):
+            if self._verdict is None:
+                self._verdict = Cause.STOPPED, "stopped by the host"
+            if self._greeted and not self.unresponsive:
+                with suppress(PlughostError):
+                    times = CallTimes(timeout=grace, total=grace)
+                    await self.channel.request(
+                        PLUGIN_UNLOAD, encode(None), times, CallMeta(), label=self.plugin_id
+                    )
+            self.channel.hang_up()
+            self.process.pipes.hang_up()
+            with anyio.move_on_after(grace / 2):
+                await self.wait()
+                return
+            self.process.signal(signal.SIGTERM)
+            with anyio.move_on_after(grace / 2):
+                await self.wait()
+                return
+            self.process.kill()
+            await self.wait()
+
+    async def wait(self) -> None:
+        """Return when it is dead and reaped."""
+        if self.exit is None:
+            waiter = self._reactor.waiter()
+            self._ended.append(waiter)
+            await waiter
+
+    def _on_process_exit(self) -> None:
+        if self.exit is not None:
+            return
+        process = self.process
+        self.channel.drain()  # what it answered before it died counts
+        for output in self._outputs:
+            output.close()
+        self._stacks.close()
+        cause, detail = self._verdict or self._judge(process.code)
+        end = self.exit = WorkerExit(
+            cause=cause,
+            detail=detail,
+            code=process.code,
+            pid=process.pid,
+            peak=process.max_rss,
+            cpu=process.cpu,
+            stack=self._stacks.text,
+            stderr=tuple(self._outputs[1].tail),
+        )
+        self.channel.close(lambda sent: WorkerDied(self.plugin_id, end, outcome_unknown=sent))
+        if not self._hello.done():
+            self._hello.set_exception(WorkerDied(self.plugin_id, end, outcome_unknown=False))
+        process.pipes.close()
+        for waiter in self._ended:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._owner.on_exit(self, end)
+
+    def _judge(self, code: int | None) -> tuple[Cause, str]:
+        """The cause of an end that the host did not bring about."""
+        if code is None:
+            return Cause.TEMPLATE_DIED, "the template process died and took it along"
+        if code == EXIT_OUT_OF_MEMORY:
+            limit = format_bytes(self.limits.memory)
+            peak = format_bytes(self.process.max_rss)
+            return Cause.MEMORY, f"memory limit {limit} exceeded (peak {peak})"
+        return (Cause.SIGNALLED if code < 0 else Cause.EXITED), ""
+
+    # The watch
+
+    def check(self) -> None:
+        """Look at what only time shows: silence, half a frame. Called now and then."""
+        limits = self.limits
+        now = self._reactor.now()
+        half = self.channel.half_frame_for()
+        if half > limits.frame_timeout and not self.held:
+            self.end(Cause.VIOLATION, f"protocol violation: half a frame for {half:.0f} s")
+            return
+        silence = max(self.channel.silent_for(), now - self._ping_sent)
+        self.unresponsive = silence > limits.unresponsive_after and not self.held
+        explained = self.channel.has_acknowledged_calls()
+        if silence > limits.unresponsive_after + limits.unresponsive_kill and not explained:
+            self._stacks.ask(
+                lambda _: self.end(
+                    Cause.UNRESPONSIVE, f"its message loop did not answer for {silence:.0f} s"
+                )
+            )
+        elif self._greeted and now - self._heard > _PING_EVERY and self._ping_sent is math.inf:
+            self._ping_sent = now
+            self.channel.send(Ping(0))
+
+    # ChannelOwner
+
+    def on_call(self, call: Call) -> None:
+        if self._greeted:
+            self._owner.on_request(self, call)
+        else:
+            self.on_violation("a call before hello")
+
+    def on_cancel(self, call_id: int) -> None:
+        self._owner.on_request_cancelled(self, call_id)
+
+    def on_message(self, message: Message) -> None:
+        match message:
+            case Hello():
+                self._greet(message)
+            case Pong():
+                self._ping_sent = math.inf
+                self._heard = self._reactor.now()
+            case Notify(topic, params) if topic == LOG_TOPIC:
+                try:
+                    record = msgspec.msgpack.decode(params, type=LogRecord)
+                except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
+                    self.on_violation(f"a log record: {exc}")
+                else:
+                    self._book.write(record.level, "log", record.message, record.fields)
+            case Notify(topic):
+                self._book.note("warning", f"a notification on an unknown topic {topic!r}")
+            case _:
+                self.on_violation(f"{type(message).__name__} is not a worker's to send")
+
+    def on_deadline(self, call: OpenCall) -> None:
+        def fail(stack: str) -> None:
+            times = call.times
+            waited = self._reactor.now() - call.sent_at
+            call.fail(CallTimeout(call.label, min(waited, times.total), call.host_wait, stack))
+            if self.unresponsive:
+                self.on_hung(call)
+
+        self._stacks.ask(fail)
+
+    def on_hung(self, call: OpenCall) -> None:
+        self.end(
+            Cause.DEADLINE,
+            f"{call.label} did not stop {format_seconds(self.limits.grace)} after its deadline",
+        )
+
+    def on_violation(self, detail: str) -> None:
+        self.end(Cause.VIOLATION, str(ProtocolViolation(detail)))
+
+    def on_closed(self) -> None:
+        """The pipe ended: a worker that lives on without it is of no use."""
+        if not self.process.ended:
+            self._reactor.call_at(self._reactor.now() + 0.05, self._closed_alive)
+
+    def _closed_alive(self) -> None:
+        # Not at once: of a worker that is dying, the news of the death is about to come.
+        if not self.process.ended:
+            self.end(Cause.VIOLATION, str(ProtocolViolation("it closed its pipe")))
+
+    def error_of(self, call: OpenCall, message: Error) -> PlughostError:
+        failure = Failure()
+        with suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            failure = msgspec.msgpack.decode(message.data, type=Failure | None) or failure
+        return ToolError(
+            call.label,
+            clean(message.code),
+            clean(message.message),
+            clean(failure.type[:200]),
+            clean(failure.traceback[:50_000]),
+        )
+
+    def __repr__(self) -> str:
+        state = self.exit or ("unresponsive" if self.unresponsive else "running")
+        return f"<Worker {self.plugin_id} {state} pid={self.pid} calls={self.channel.open_calls}>"
+
+
+def _time_zone() -> str:
+    return os.environ.get("TZ", "UTC")

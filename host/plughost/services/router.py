@@ -1,0 +1,106 @@
+"""From a plugin's request to the host service that answers it, past the one check."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+import msgspec
+
+from plughost.errors import InvalidParams, PlughostError
+from plughost.policy.policy import Policy
+from plughost.reactor import Reactor
+from plughost.rpc.calls import OpenCall
+from plughost.rpc.worker import Worker
+from plughost_protocol import MAX_VALUES, Call, CallMeta, ErrorCode, count_values
+
+__all__ = ["Request", "ServiceMethod", "ServiceRouter"]
+
+_log: Final = logging.getLogger("plughost.services")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks, and on behalf of which call."""
+
+    plugin_id: str
+    policy: Policy
+    worker: Worker
+    meta: CallMeta
+    parent: OpenCall | None
+    """The host's call to this plugin that the request serves; None for the plugin's own doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMethod:
+    """One row of a service's table."""
+
+    name: str
+    permission: str
+    params: Any
+    """The type that the parameters are decoded to."""
+    handler: Callable[[Request, Any], Awaitable[object]]
+    scope: Callable[[Any], str] = lambda _: ""
+    """What of the parameters the permission's scope is held against."""
+
+
+class _NoMethod(PlughostError):
+    code = ErrorCode.UNKNOWN_METHOD
+
+
+class ServiceRouter:
+    """Answers the requests of all plugins, each in a task of its own."""
+
+    def __init__(self, reactor: Reactor, methods: Iterable[ServiceMethod]) -> None:
+        self._reactor = reactor
+        self._methods = {
+            method.name: (method, msgspec.msgpack.Decoder(method.params).decode)
+            for method in methods
+        }
+        self._scopes: dict[tuple[Worker, int], anyio.CancelScope] = {}
+
+    def start(self, worker: Worker, policy: Policy, call: Call) -> None:
+        """Begin to answer a request."""
+        parent = worker.channel.parent_of(call.id)
+        request = Request(worker.plugin_id, policy, worker, call.meta, parent)
+        self._scopes[worker, call.id] = anyio.CancelScope()
+        self._reactor.spawn(self._answer, request, call)
+
+    def cancel(self, worker: Worker, call_id: int) -> None:
+        """The plugin no longer wants the answer."""
+        if scope := self._scopes.get((worker, call_id)):
+            scope.cancel()
+
+    async def _answer(self, request: Request, call: Call) -> None:
+        channel = request.worker.channel
+        key = request.worker, call.id
+        error: PlughostError = PlughostError("cancelled")
+        try:
+            with self._scopes[key]:
+                channel.answer(call.id, await self._run(request, call))
+                return
+        except PlughostError as exc:
+            error = exc
+        except Exception:
+            # Our bug, not the plugin's: the other plugins go on.
+            _log.exception("%s for plugin %s failed", call.method, request.plugin_id)
+            error = PlughostError(f"the host failed at {call.method}; its log says why")
+        finally:
+            del self._scopes[key]
+        channel.refuse(call.id, error)
+
+    async def _run(self, request: Request, call: Call) -> object:
+        known = self._methods.get(call.method)
+        if known is None:
+            raise _NoMethod(f"this host offers no {call.method!r}")
+        method, decode = known
+        size = memoryview(call.params).nbytes
+        if size > MAX_VALUES and count_values(bytes(call.params), MAX_VALUES) > MAX_VALUES:
+            raise InvalidParams(call.method, [f"more than {MAX_VALUES} values"])
+        try:
+            params = decode(call.params)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
+            raise InvalidParams(call.method, [str(exc)]) from exc
+        request.policy.check(method.permission, method.scope(params))
+        return await method.handler(request, params)

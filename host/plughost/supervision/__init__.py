@@ -1,0 +1,1 @@
+"""Which processes live: the template, one child, the restart policy, the resource watch."""

@@ -1,0 +1,69 @@
+"""One worker process: its descriptors, its signals, its end."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from plughost_protocol.launch import STACK_SIGNAL_OFFSET
+
+from .pipes import WorkerPipes
+
+__all__ = ["Process"]
+
+
+class Process:
+    """A child of the template process. Signalled by pidfd, never by a bare pid.
+
+    The template calls `spawned` and `exited`; `on_exit` is called once it is dead and reaped.
+    """
+
+    def __init__(self, pipes: WorkerPipes, on_exit: Callable[[], None]) -> None:
+        self.pipes = pipes
+        self.pid = 0
+        self.code: int | None = None
+        self.max_rss = 0
+        self.cpu = 0.0
+        self.ended = False
+        """Whether it is dead and reaped."""
+        self._pidfd = -1
+        self._kill_when_spawned = False
+        self._on_exit = on_exit
+
+    def spawned(self, pid: int, pidfd: int) -> None:
+        """From the template: it runs."""
+        self.pid = pid
+        self._pidfd = pidfd
+        self.pipes.close_child_ends()
+        if self._kill_when_spawned:
+            self.kill()
+
+    def exited(self, code: int | None, max_rss: int, cpu: float) -> None:
+        """From the template: it is dead. The pipes may still hold its last words."""
+        self.code = code
+        self.max_rss = max_rss
+        self.cpu = cpu
+        self.ended = True
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._on_exit()
+
+    def signal(self, number: int) -> None:
+        """Send a signal; one that comes too late is not an error."""
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def kill(self) -> None:
+        """SIGKILL, as soon as there is a process. Works on a stopped one too."""
+        self._kill_when_spawned = True
+        self.signal(signal.SIGKILL)
+
+    def ask_for_stacks(self) -> None:
+        """Have it write the Python stacks of its threads to `pipes.stacks`."""
+        self.signal(signal.SIGRTMIN + STACK_SIGNAL_OFFSET)
+
+    def __repr__(self) -> str:
+        state = f"exit {self.code}" if self.ended else "running"
+        return f"<Process {self.pid} {state}>"

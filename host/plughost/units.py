@@ -1,0 +1,60 @@
+"""Sizes and shares as people write them: `100MB`, `50%`."""
+
+import re
+from typing import Final
+
+__all__ = ["KiB", "MiB", "format_bytes", "format_seconds", "parse_bytes", "parse_share"]
+
+KiB: Final = 1024
+MiB: Final = 1024 * KiB
+
+_UNITS: Final = {
+    "": 1,
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KIB": KiB,
+    "MIB": MiB,
+    "GIB": 1024 * MiB,
+}
+_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([KMG]?i?B)?", re.IGNORECASE)
+_SHARE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?%")
+
+
+def parse_bytes(text: str) -> int:
+    """The bytes in `"100MB"` (10^6 each), `"64 MiB"` (2^20 each) or `"4096"`."""
+    match = _SIZE.fullmatch(text.strip())
+    size = int(float(match[1]) * _UNITS[(match[2] or "").upper()]) if match else 0
+    if size <= 0:
+        raise ValueError(f"{text!r} is no size: write it as '100MB' or '64 MiB'")
+    return size
+
+
+def parse_share(text: str) -> float:
+    """The share of one processor core in `"50%"`: 0.5. More than 100% means several cores."""
+    match = _SHARE.fullmatch(text.strip())
+    share = float(match[1]) / 100 if match else 0.0
+    if share <= 0:
+        raise ValueError(f"{text!r} is no share of a processor: write it as '50%'")
+    return share
+
+
+def format_bytes(size: float) -> str:
+    """A size for people, in powers of ten: `100 MB`, `1.5 GB`."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: `250 ms`, `3.5 s`, `2 min`, `5 h`, `3 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"

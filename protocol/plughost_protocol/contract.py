@@ -1,0 +1,113 @@
+"""The method names that both sides know, and what their parameters and results look like.
+
+These structs are msgpack maps, so that a later version may add a field.
+"""
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from msgspec import Meta, Raw, Struct
+
+__all__ = [
+    "EXIT_OUT_OF_MEMORY",
+    "LOG_TOPIC",
+    "MAX_CHUNK",
+    "PLUGIN_DISABLE",
+    "PLUGIN_ENABLE",
+    "PLUGIN_LOAD",
+    "PLUGIN_UNLOAD",
+    "TOOLS_EXECUTE",
+    "TOOLS_REGISTER",
+    "TOOLS_UNREGISTER",
+    "TOOL_PREFIX",
+    "Description",
+    "ExecuteTool",
+    "Failure",
+    "LogRecord",
+    "ToolName",
+    "ToolSpec",
+    "UnregisterTool",
+]
+
+# From the host to a worker.
+PLUGIN_LOAD: Final = "plugin.load"
+"""Import the plugin and run its `on_load`. No parameters; answers with a `Description`."""
+PLUGIN_ENABLE: Final = "plugin.enable"
+PLUGIN_DISABLE: Final = "plugin.disable"
+PLUGIN_UNLOAD: Final = "plugin.unload"
+TOOL_PREFIX: Final = "tool:"
+"""`tool:NAME` runs a tool. Parameters are a map; the result is whatever the tool returns."""
+
+# From a worker to the host.
+TOOLS_REGISTER: Final = "tools.register"
+TOOLS_UNREGISTER: Final = "tools.unregister"
+TOOLS_EXECUTE: Final = "tools.execute"
+LOG_TOPIC: Final = "log"
+"""The topic of a `Notify` that carries a `LogRecord`."""
+
+EXIT_OUT_OF_MEMORY: Final = 112
+"""The exit status of a worker that the kernel refused memory, in place of an answer."""
+
+# Not `$`, which would let a line break through at the end.
+MAX_CHUNK: Final = 1024 * 1024
+"""Bytes of one chunk's value: what a stream may hold in the host is this times its credit."""
+
+ToolName: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*\Z", min_length=1, max_length=64)
+]
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class ToolSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A tool as its plugin describes it."""
+
+    name: ToolName
+    input_schema: dict[str, Any]
+    """A JSON Schema (2020-12) whose type is `object`."""
+    description: Annotated[str, Meta(max_length=10_000)] = ""
+    output_schema: dict[str, Any] | None = None
+    """A JSON Schema that the host holds each result against."""
+    timeout: Seconds | None = None
+    """The tool's own deadline in seconds."""
+    idle_timeout: Seconds | None = None
+    """Seconds without progress after which the call ends; progress starts them anew."""
+    idempotent: bool = False
+    """Whether a call may be sent again when its worker died."""
+    streams: bool = False
+    """Whether the tool answers with a stream of chunks."""
+
+
+class Description(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a loaded plugin offers: the result of `plugin.load`."""
+
+    tools: list[ToolSpec]
+
+
+class UnregisterTool(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `tools.unregister`. `tools.register` takes a `ToolSpec`."""
+
+    name: ToolName
+
+
+class ExecuteTool(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `tools.execute`: calls `PLUGIN.TOOL`, whoever runs it."""
+
+    tool: Annotated[str, Meta(min_length=1, max_length=200)]
+    params: Raw
+    timeout: Seconds | None = None
+
+
+class LogRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One line of a plugin's log."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    message: Annotated[str, Meta(max_length=20_000)]
+    fields: dict[str, str | int | float | bool | None] = {}
+
+
+class Failure(Struct, frozen=True, omit_defaults=True):
+    """The `data` of an error that an exception caused: its type, and how it came about."""
+
+    type: str = ""
+    traceback: str = ""
+    permission: str = ""
+    """With `permission_denied`: the permission that is missing."""

@@ -1,0 +1,24 @@
+"""What plugin authors import: `from plughost_sdk import Plugin`."""
+
+from .api import HostLink, PluginAPI
+from .calls import CurrentCall, current_call
+from .errors import CallCancelled, HostError, PermissionDenied, PluginMistake, ToolError
+from .manifest import Manifest
+from .plugin import Plugin
+from .tools import Tool, tool
+
+__all__ = [
+    "CallCancelled",
+    "CurrentCall",
+    "HostError",
+    "HostLink",
+    "Manifest",
+    "PermissionDenied",
+    "Plugin",
+    "PluginAPI",
+    "PluginMistake",
+    "Tool",
+    "ToolError",
+    "current_call",
+    "tool",
+]

@@ -1,0 +1,94 @@
+"""Finding the plugin in its entry file."""
+
+import inspect
+import sys
+import traceback
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from plughost_sdk import Manifest, Plugin, PluginMistake
+
+__all__ = ["LoadFailed", "load_plugin", "one_line", "plugin_traceback"]
+
+_FORMS: Final = (
+    "a module-level `plugin`, a `create_plugin(manifest)` (also as `default`), "
+    "or one subclass of Plugin"
+)
+
+
+class LoadFailed(Exception):
+    """Raised when a plugin cannot be imported or has no plugin in it."""
+
+
+def load_plugin(root: Path, main: str, manifest: Manifest) -> Plugin:
+    """The plugin of an entry file. Whatever its module raises comes through."""
+    path = root / main
+    # Its own folder comes first, so that `import helpers` finds the plugin's own module.
+    for folder in dict.fromkeys((path.parent, root)):
+        sys.path.insert(0, str(folder))
+    source = SourceFileLoader(path.stem, str(path))
+    spec = ModuleSpec(path.stem, source, origin=str(path))
+    spec.has_location = True  # gives the module its __file__
+    module = module_from_spec(spec)
+    sys.modules[path.stem] = module
+    source.exec_module(module)
+    return _find(module, manifest, main)
+
+
+def _find(module: ModuleType, manifest: Manifest, main: str) -> Plugin:
+    found = getattr(module, "plugin", None)
+    if isinstance(found, Plugin):
+        return found
+    for name in ("create_plugin", "default"):
+        factory: Any = getattr(module, name, None)
+        if factory is not None:
+            made = factory if isinstance(factory, Plugin) else factory(manifest)
+            if not isinstance(made, Plugin):
+                raise LoadFailed(f"{name}() in {main} gave {type(made).__name__}, not a Plugin")
+            return made
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, Plugin)
+        and value.__module__ == module.__name__
+    ]
+    if len(classes) == 1:
+        return classes[0]()
+    if classes:
+        names = ", ".join(sorted(kind.__name__ for kind in classes))
+        raise PluginMistake(f"{main} has several Plugin classes ({names}): name one `plugin`")
+    raise PluginMistake(f"{main} has no plugin: it needs {_FORMS}")
+
+
+def one_line(exc: BaseException) -> str:
+    """The exception, and the plugin's own line that it came from."""
+    text = " ".join(str(exc).split())
+    told = f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    if isinstance(exc, SyntaxError) and exc.filename:
+        return told
+    frames = _plugin_frames(exc)
+    if frames:
+        told += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    return told
+
+
+def plugin_traceback(exc: BaseException) -> str:
+    """The traceback from the plugin's first line on, without the worker's own frames."""
+    frames = _plugin_frames(exc)
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
+    lines += traceback.format_exception_only(exc)
+    if exc.__cause__ is not None:
+        lines[:0] = [plugin_traceback(exc.__cause__), "\n\nwhich caused:\n\n"]
+    return "".join(lines).rstrip()[-20_000:]
+
+
+_OWN: Final = (str(Path(__file__).parent), "<frozen importlib")
+
+
+def _plugin_frames(exc: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(exc.__traceback__)
+    return [frame for frame in frames if not frame.filename.startswith(_OWN)]

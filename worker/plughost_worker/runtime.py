@@ -1,0 +1,133 @@
+"""A worker's life: shake hands, load the plugin, serve its tools until the host hangs up."""
+
+import asyncio
+import faulthandler
+import inspect
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import msgspec
+from msgspec import Raw
+
+from plughost_protocol import (
+    LOG_TOPIC,
+    PLUGIN_DISABLE,
+    PLUGIN_ENABLE,
+    PLUGIN_LOAD,
+    PLUGIN_UNLOAD,
+    VERSIONS,
+    Description,
+    Hello,
+    LogRecord,
+    Notify,
+    Welcome,
+    __version__,
+    encode,
+)
+from plughost_protocol.launch import STACK_SIGNAL_OFFSET
+from plughost_sdk import Manifest, PluginAPI, PluginMistake, Tool
+
+from .connection import Connection
+from .dispatch import Dispatcher
+from .loader import load_plugin
+
+__all__ = ["run_worker"]
+
+
+def run_worker(read_fd: int, write_fd: int, stack_fd: int) -> None:
+    """Serve one plugin over two pipes. Does not return: the process ends with the host's end."""
+    _report_stacks(stack_fd)
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        setattr(sys, name, os.fdopen(fd, "w", buffering=1, errors="backslashreplace"))
+    # What the plugin's folder holds is not the worker's to change.
+    sys.dont_write_bytecode = True
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    _Worker(loop, read_fd, write_fd)
+    # A plugin's sys.exit() in a callback stops the loop; the host decides when a worker ends.
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as exc:
+            sys.stderr.write(f"{type(exc).__name__} outside of a call was ignored\n")
+
+
+def _report_stacks(stack_fd: int) -> None:
+    # faulthandler works in the signal handler itself, even while a C loop holds the GIL.
+    stacks: TextIO = os.fdopen(stack_fd, "w")
+    faulthandler.enable(file=stacks)
+    faulthandler.register(signal.SIGRTMIN + STACK_SIGNAL_OFFSET, file=stacks, all_threads=True)
+    globals()["_stacks"] = stacks  # closed with the process, not by the collector
+
+
+class _Worker:
+    """The plugin, its tools, and the methods by which the host drives its life."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_fd: int, write_fd: int) -> None:
+        self._dispatcher = Dispatcher(loop, read_fd, write_fd, self._on_welcome)
+        self._dispatcher.connection.send_now(
+            Hello(*VERSIONS, f"Python {sys.version.split()[0]}", f"plughost-sdk {__version__}")
+        )
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        self._dispatcher.allow(welcome.limits)
+        _forward_logging(self._dispatcher.connection)
+        self._dispatcher.methods[PLUGIN_LOAD] = lambda: self._load(welcome)
+
+    async def _load(self, welcome: Welcome) -> Description:
+        manifest = msgspec.convert(welcome.manifest, Manifest)
+        tools = self._dispatcher.tools
+        api = PluginAPI(self._dispatcher.outgoing, manifest, welcome.config, tools)
+        plugin = load_plugin(Path(welcome.root), welcome.main, manifest)
+        plugin._api = api  # noqa: SLF001 - the SDK's own other half
+        await _call(plugin.on_load, api)
+        for tool in plugin.tools():
+            _add(tools, tool)
+        api._loaded = True  # noqa: SLF001
+        self._dispatcher.methods |= {
+            PLUGIN_ENABLE: lambda: _call(plugin.on_enable),
+            PLUGIN_DISABLE: lambda: _call(plugin.on_disable),
+            PLUGIN_UNLOAD: lambda: _call(plugin.on_unload),
+        }
+        return Description(tools=[tool.spec for tool in tools.values()])
+
+
+def _add(tools: dict[str, Tool], tool: Tool) -> None:
+    if tool.name in tools:
+        raise PluginMistake(f"tool {tool.name!r} is declared twice: give one of them a name=")
+    tools[tool.name] = tool
+
+
+async def _call(method: Callable[..., Any], *args: Any) -> None:
+    """Run a lifecycle method, which may be async or plain."""
+    result = method(*args)
+    if inspect.isawaitable(result):
+        await result
+
+
+class _LogHandler(logging.Handler):
+    """The plugin's standard logging, as records in the host's log."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)[:20_000]
+        fields = getattr(record, "fields", {})
+        entry = LogRecord(_LEVELS.get(record.levelno // 10, "error"), text, fields)
+        self._connection.send(Notify(LOG_TOPIC, Raw(encode(entry))))
+
+
+_LEVELS: Final[dict[int, Any]] = {0: "debug", 1: "debug", 2: "info", 3: "warning", 4: "error"}
+
+
+def _forward_logging(connection: Connection) -> None:
+    root = logging.getLogger()
+    root.addHandler(_LogHandler(connection))
+    root.setLevel(logging.INFO)
