@@ -11,6 +11,7 @@ __all__ = [
     "EXIT_OUT_OF_MEMORY",
     "LOG_TOPIC",
     "MAX_CHUNK",
+    "MAX_LOG_RECORD",
     "PLUGIN_DISABLE",
     "PLUGIN_ENABLE",
     "PLUGIN_LOAD",
@@ -44,13 +45,16 @@ TOOLS_EXECUTE: Final = "tools.execute"
 LOG_TOPIC: Final = "log"
 """The topic of a `Notify` that carries a `LogRecord`."""
 
+MAX_LOG_RECORD: Final = 256 * 1024
+"""Bytes of one `LogRecord`: the host keeps the last ones, so their length is its memory."""
+
 EXIT_OUT_OF_MEMORY: Final = 112
 """The exit status of a worker that the kernel refused memory, in place of an answer."""
 
-# Not `$`, which would let a line break through at the end.
 MAX_CHUNK: Final = 1024 * 1024
 """Bytes of one chunk's value: what a stream may hold in the host is this times its credit."""
 
+# Not `$`, which would let a line break through at the end.
 ToolName: TypeAlias = Annotated[
     str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*\Z", min_length=1, max_length=64)
 ]

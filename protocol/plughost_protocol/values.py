@@ -32,6 +32,7 @@ _COUNT_WIDTH: Final = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 # What the header of a map of 256 entries or more looks like; fewer keys may well collide.
 _MANY_KEYS: Final = re.compile(rb"\xde[^\x00]|\xdf")
+_HARMLESS: Final = 512  # bytes; 256 entries take more
 
 
 def check_values(raw: Raw | bytes) -> None:
@@ -42,6 +43,8 @@ def check_values(raw: Raw | bytes) -> None:
     bytes; `decode_value` does it by itself.
     """
     data = memoryview(raw)
+    if data.nbytes <= _HARMLESS:
+        return
     # A value takes at least a byte, so a short text cannot hold too many of them.
     if data.nbytes > MAX_VALUES and count_values(bytes(data), MAX_VALUES) > MAX_VALUES:
         raise MalformedMessage(f"more than {MAX_VALUES} values in one message: stream them instead")
