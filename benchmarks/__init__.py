@@ -1,0 +1,1 @@
+"""How fast plughost is, beside what else one could use: one run, all peers in turns."""
