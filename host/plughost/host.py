@@ -99,6 +99,7 @@ class Host:
             services=services,
             config=config,
             restart_gate=anyio.Semaphore(config.restarts_at_once),
+            live_workers=self._live_workers,
         )
         found, self._refused = discover(self._folders)
         for plugin in found:
@@ -240,7 +241,7 @@ class Host:
         return [plugin.worker for plugin in self._plugins.values() if plugin.worker is not None]
 
     async def _watch_resources(self) -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - no event tells of memory that grows
             await anyio.sleep(self._watch.look())
 
     def _register_tool(self, request: Request, spec: ToolSpec) -> None:

@@ -6,6 +6,7 @@ loop itself; on trio it is built from anyio.
 """
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -62,6 +63,7 @@ def current_reactor(tasks: TaskGroup) -> Reactor:
 class _AsyncioReactor:
     def __init__(self, loop: asyncio.AbstractEventLoop, tasks: TaskGroup) -> None:
         self._tasks = tasks
+        self._context = _asyncio_context()
         self.now = loop.time
         self.add_reader = loop.add_reader
         self.remove_reader = loop.remove_reader
@@ -72,7 +74,20 @@ class _AsyncioReactor:
         self.waiter = loop.create_future
 
     def spawn(self, function: TaskFunction, *args: object) -> None:
-        self._tasks.start_soon(function, *args)
+        self._context.copy().run(self._tasks.start_soon, function, *args)
+
+
+def _asyncio_context() -> contextvars.Context:
+    """A context in which anyio knows its library in callbacks, too.
+
+    Where sniffio is installed anyio asks it, and it sees only tasks, unless anyio.run began.
+    """
+    context = contextvars.copy_context()
+    with suppress(ImportError):
+        from sniffio import current_async_library_cvar
+
+        context.run(current_async_library_cvar.set, "asyncio")
+    return context
 
 
 class _AnyioReactor:

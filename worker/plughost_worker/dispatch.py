@@ -24,19 +24,21 @@ from plughost_protocol import (
     Error,
     ErrorCode,
     Failure,
+    MalformedMessage,
     Message,
     Ping,
     Pong,
     Result,
     Welcome,
     WireLimits,
+    check_values,
     encode,
 )
 from plughost_sdk import CallCancelled, CurrentCall, HostError, Tool, ToolError
 from plughost_sdk.calls import running_call
 
 from .connection import Connection
-from .loader import one_line, plugin_traceback
+from .loader import one_line, plugin_traceback, words
 from .outgoing import Outgoing
 
 __all__ = ["Dispatcher"]
@@ -194,7 +196,7 @@ class Dispatcher:
                     running.credited.clear()
                     await running.credited.wait()
                 running.credit -= 1
-                chunk = encode(item)
+                chunk = _checked(item)
                 if len(chunk) > MAX_CHUNK:
                     raise ToolError(
                         f"a stream's item of {len(chunk)} bytes is over {MAX_CHUNK}: cut it up",
@@ -235,7 +237,7 @@ class Dispatcher:
 
     def _answer(self, call_id: int, value: object) -> None:
         try:
-            raw = _NIL if value is None else Raw(encode(value))
+            raw = _NIL if value is None else Raw(_checked(value))
             self.connection.send(Result(call_id, raw))
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
             reason = f"the result cannot be sent: {exc}"
@@ -248,17 +250,37 @@ class Dispatcher:
 
     def _fail(self, call_id: int, code: str, message: str, failure: Failure | None = None) -> None:
         data = _NIL if failure is None else Raw(encode(failure))
-        self.connection.send(Error(call_id, code[:100], message[:_MAX_MESSAGE], data))
+        self.connection.send(Error(call_id, code, _sendable(message[:_MAX_MESSAGE]), data))
 
     def _fail_with(self, call_id: int, exc: BaseException, code: str) -> None:
-        failure = Failure(type=type(exc).__name__, traceback=plugin_traceback(exc))
+        failure = Failure(
+            type=_sendable(type(exc).__name__), traceback=_sendable(plugin_traceback(exc))
+        )
         if isinstance(exc, ToolError):
-            self._fail(call_id, exc.code or code, str(exc), failure)
+            own = _sendable(exc.code)[:100] if isinstance(exc.code, str) else ""
+            self._fail(call_id, own or code, words(exc), failure)
         elif isinstance(exc, HostError):
             # What the host refused the plugin, the plugin's caller learns by the same code.
             self._fail(call_id, exc.code, str(exc), failure)
         else:
             self._fail(call_id, code, one_line(exc), failure)
+
+
+def _sendable(text: str) -> str:
+    """The text without half characters, which UTF-8 does not hold."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _checked(value: object) -> bytes:
+    """The bytes of a result, which the host would take for an attack if they broke its rules."""
+    data = encode(value)
+    try:
+        check_values(data)
+    except MalformedMessage as exc:
+        many = "values in one message" in exc.reason
+        code = ErrorCode.RESULT_TOO_LARGE if many else ErrorCode.RESULT_INVALID
+        raise ToolError(f"the result cannot be sent: {exc.reason}", code=code) from exc
+    return data
 
 
 if sys.version_info >= (3, 12):

@@ -11,7 +11,11 @@ from typing import Any, Final
 
 from plughost_sdk import Manifest, Plugin, PluginMistake
 
-__all__ = ["LoadFailed", "load_plugin", "one_line", "plugin_traceback"]
+__all__ = ["LoadFailed", "load_plugin", "one_line", "plugin_traceback", "words"]
+
+_MAX_CAUSES: Final = 10
+_MAX_FRAMES: Final = 100
+_MAX_TEXT: Final = 20_000  # characters
 
 _FORMS: Final = (
     "a module-level `plugin`, a `create_plugin(manifest)` (also as `default`), "
@@ -64,9 +68,17 @@ def _find(module: ModuleType, manifest: Manifest, main: str) -> Plugin:
     raise PluginMistake(f"{main} has no plugin: it needs {_FORMS}")
 
 
+def words(exc: BaseException) -> str:
+    """What the exception says, or that it cannot say anything."""
+    try:
+        return str(exc)
+    except BaseException as failure:  # noqa: BLE001 - the plugin's code, too
+        return f"<no text: its __str__ raised {type(failure).__name__}>"
+
+
 def one_line(exc: BaseException) -> str:
     """The exception, and the plugin's own line that it came from."""
-    text = " ".join(str(exc).split())
+    text = " ".join(words(exc)[:_MAX_TEXT].split())
     told = f"{type(exc).__name__}: {text}" if text else type(exc).__name__
     if isinstance(exc, SyntaxError) and exc.filename:
         return told
@@ -78,12 +90,15 @@ def one_line(exc: BaseException) -> str:
 
 def plugin_traceback(exc: BaseException) -> str:
     """The traceback from the plugin's first line on, without the worker's own frames."""
-    frames = _plugin_frames(exc)
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
-    lines += traceback.format_exception_only(exc)
-    if exc.__cause__ is not None:
-        lines[:0] = [plugin_traceback(exc.__cause__), "\n\nwhich caused:\n\n"]
-    return "".join(lines).rstrip()[-20_000:]
+    parts: list[str] = []
+    cause: BaseException | None = exc
+    while cause is not None and len(parts) < _MAX_CAUSES:  # causes may go round in a ring
+        lines = ["Traceback (most recent call last):\n"]
+        lines += traceback.format_list(_plugin_frames(cause)[-_MAX_FRAMES:])
+        lines += traceback.format_exception_only(cause)
+        parts.append("".join(lines).rstrip()[-_MAX_TEXT:])
+        cause = cause.__cause__
+    return "\n\nwhich caused:\n\n".join(reversed(parts))[-_MAX_TEXT:]
 
 
 _OWN: Final = (str(Path(__file__).parent), "<frozen importlib")

@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from plughost_protocol import (
     LOG_TOPIC,
+    MAX_LOG_RECORD,
     PLUGIN_DISABLE,
     PLUGIN_ENABLE,
     PLUGIN_LOAD,
@@ -118,10 +119,29 @@ class _LogHandler(logging.Handler):
         self._connection = connection
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = self.format(record)[:20_000]
-        fields = getattr(record, "fields", {})
-        entry = LogRecord(_LEVELS.get(record.levelno // 10, "error"), text, fields)
-        self._connection.send(Notify(LOG_TOPIC, Raw(encode(entry))))
+        try:
+            text = _text(self.format(record))
+            given = getattr(record, "fields", None) or {}
+            fields = {_text(str(key)): _plain(value) for key, value in list(given.items())[:100]}
+            entry = encode(LogRecord(_LEVELS.get(record.levelno // 10, "error"), text, fields))
+            if len(entry) > MAX_LOG_RECORD:
+                entry = encode(LogRecord("error", f"{text[:1000]}... (fields too long)"))
+            self._connection.send(Notify(LOG_TOPIC, Raw(entry)))
+        except Exception:  # noqa: BLE001 - what cannot be logged must not stop who logs
+            self.handleError(record)
+
+
+def _text(text: str) -> str:
+    return text[:20_000].encode(errors="backslashreplace").decode()[:20_000]
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    """A value as it may stand in a record; what may not, as text."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _text(value if isinstance(value, str) else repr(value))
 
 
 _LEVELS: Final[dict[int, Any]] = {0: "debug", 1: "debug", 2: "info", 3: "warning", 4: "error"}

@@ -197,7 +197,7 @@ def _become_worker(spawn: Spawn, fds: list[int], template: int) -> NoReturn:
         gc.enable()
         run_worker(rpc_in, rpc_out, stack)
     except BaseException as exc:  # noqa: BLE001 - nothing may return into the template's loop
-        os.write(2, f"the worker could not start: {type(exc).__name__}: {exc}\n".encode())
+        os.write(2, f"the worker failed: {type(exc).__name__}: {exc}\n".encode())
     finally:
         os._exit(_FAILED)
 

@@ -4,13 +4,20 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from plughost.errors import CallTimeout, HostMisuse, PlughostError, TooDeep, WorkerDied
+from plughost.errors import (
+    CallTimeout,
+    HostMisuse,
+    InvalidParams,
+    PlughostError,
+    TooDeep,
+    WorkerDied,
+)
 from plughost.exits import Cause
 from plughost.reactor import Reactor
 from plughost.rpc.calls import CallTimes, ProgressCallback
 from plughost.rpc.worker import Worker
 from plughost.services.router import Request
-from plughost_protocol import CallMeta, ExecuteTool, decode_value
+from plughost_protocol import CallMeta, ExecuteTool, MalformedMessage, decode_value
 
 from .tools import ToolEntry, ToolRegistry
 
@@ -147,7 +154,13 @@ class ToolCaller:
             trace=meta.trace,
             caller=_LINK.join(chain),
         )
-        return await self.call(params.tool, decode_value(params.params), context)
+        try:
+            arguments = decode_value(params.params)
+        except MalformedMessage as exc:
+            raise InvalidParams(params.tool, [f"$ {exc.reason}"]) from exc
+        if not isinstance(arguments, dict):
+            raise InvalidParams(params.tool, ["$ must be an object"])
+        return await self.call(params.tool, arguments, context)
 
     async def _worker(self, entry: ToolEntry, times: CallTimes, end: float) -> Worker:
         try:

@@ -1,6 +1,8 @@
 """One plugin in the host: its workers one after the other, and the calls that wait for them."""
 
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
+from typing import Final
 
 import anyio
 
@@ -24,6 +26,9 @@ from .states import Event, State, next_state
 __all__ = ["HostedPlugin", "PluginStats", "Surroundings"]
 
 
+_MAX_TOOLS: Final = 1000  # the host keeps and compiles the schema of each
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all plugins of a host share."""
@@ -34,6 +39,7 @@ class Surroundings:
     services: ServiceRouter
     config: HostConfig
     restart_gate: anyio.Semaphore
+    live_workers: Callable[[], Sized]
 
 
 @dataclass(slots=True)
@@ -137,8 +143,7 @@ class HostedPlugin:
         worker = self._worker
         if worker is not None and worker.exit is None:
             with anyio.move_on_after(drain):
-                while worker.channel.open_calls and worker.exit is None:
-                    await anyio.sleep(0.01)
+                await worker.channel.drained()
             await worker.stop()
         self._stopping.set()
         with anyio.CancelScope(shield=True):
@@ -170,6 +175,10 @@ class HostedPlugin:
 
     async def _start_worker(self) -> None:
         around = self._surroundings
+        most = around.config.totals.workers
+        if most is not None and len(around.live_workers()) >= most:
+            self._give_up(f"the host runs {most} workers, as many as its total allows")
+            return
         assignment = Assignment(
             plugin=self.found,
             limits=self.limits,
@@ -198,20 +207,21 @@ class HostedPlugin:
     async def _wait_for_death(self) -> float | None:
         """Seconds until the next start, once the worker is dead; None if there will be none."""
         worker = self._worker
-        assert worker is not None  # noqa: S101 - _start_worker has made one
+        if worker is None:  # it was not even started
+            return None
         await worker.wait()
         self._worker = None
-        exit = self.last_exit
-        if self._state is State.DRAINING or exit is None:
+        end = self.last_exit
+        if self._state is State.DRAINING or end is None:
             return None
         uptime = self._surroundings.reactor.now() - self._since if self._since else 0.0
         self._since = 0.0
-        decision = self._tracker.died(exit, uptime)
+        decision = self._tracker.died(end, uptime)
         if isinstance(decision, GiveUp):
-            self._give_up(f"{exit} ({decision.reason})")
+            self._give_up(f"{end} ({decision.reason})")
             return None
-        self.error = str(exit)
-        self.log.note("warning", f"{exit}; starting again in {format_seconds(decision.delay)}")
+        self.error = str(end)
+        self.log.note("warning", f"{end}; starting again in {format_seconds(decision.delay)}")
         self._move(Event.DIED)
         self._settle()
         return decision.delay
@@ -230,6 +240,9 @@ class HostedPlugin:
     def _entries(self, description: Description) -> list[ToolEntry]:
         if description.tools:
             self.policy.check("tools:register")
+        if len(description.tools) > _MAX_TOOLS:
+            first = f"{self.id}.{description.tools[_MAX_TOOLS].name}"
+            raise ToolRefused(first, f"a plugin may offer {_MAX_TOOLS} tools")
         entries: dict[str, ToolEntry] = {}
         for spec in description.tools:
             entry = self._entry(spec)
@@ -244,6 +257,9 @@ class HostedPlugin:
 
     def register_tool(self, spec: ToolSpec) -> None:
         """The running plugin offers one more tool. Raises `ToolRefused`."""
+        offered = sum(entry.tool.plugin == self.id for entry in self._surroundings.tools)
+        if offered >= _MAX_TOOLS:
+            raise ToolRefused(f"{self.id}.{spec.name}", f"a plugin may offer {_MAX_TOOLS} tools")
         self._surroundings.tools.add(self._entry(spec))
 
     def unregister_tool(self, name: str) -> None:
@@ -256,7 +272,8 @@ class HostedPlugin:
         """The worker, once there is one. Raises `TimeoutError`, `NotRunning`, `Overloaded`."""
         with anyio.fail_after(timeout):
             while self.active_worker is None:
-                if self._state not in (State.LOADING, State.RESTARTING):
+                # Still active without a worker: it has died, and what follows is being decided.
+                if self._state not in (State.LOADING, State.RESTARTING, State.ACTIVE):
                     raise NotRunning(self.id, self._state, self.error)
                 if len(self._settled) >= self.limits.calls_in_flight:
                     raise Overloaded(self.id, "calls waiting", self.limits.calls_in_flight)

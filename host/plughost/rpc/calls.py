@@ -37,6 +37,7 @@ class OpenCall:
     __slots__ = (
         "_requests",
         "_waiting_since",
+        "abandoned",
         "chunks",
         "credit",
         "deadline",
@@ -73,6 +74,8 @@ class OpenCall:
         self.deadline = min(now + (times.idle or times.timeout), self.hard_deadline)
         self.kill_at = math.inf
         """Set once the deadline has passed: if it is open still at this time, it hangs."""
+        self.abandoned = False
+        """Whether the caller has gone: the answer is nobody's."""
         self.waiter = waiter
         self.on_progress = on_progress
         self.host_wait = 0.0

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Raw
 
 from plughost.config import Limits
-from plughost.errors import Overloaded, PlughostError
-from plughost.reactor import Reactor, TimerHandle
+from plughost.errors import InvalidParams, Overloaded, PlughostError, ProtocolViolation
+from plughost.reactor import Reactor, TimerHandle, Waiter
 from plughost_protocol import (
     MAX_CHUNK,
     Ack,
@@ -26,6 +26,7 @@ from plughost_protocol import (
     Chunk,
     Credit,
     Error,
+    ErrorCode,
     Failure,
     FrameDecoder,
     Message,
@@ -47,7 +48,14 @@ __all__ = ["Channel", "ChannelOwner"]
 
 # Not more: glibc maps and unmaps a larger buffer at every read, which costs 1.4 to 2.5 times.
 _READ_SIZE: Final = 64 * 1024
+_MAX_PIPE: Final = 1024 * 1024  # bytes; the kernel's default for fs.pipe-max-size
+_PAUSE: Final = 0.1  # seconds for which the pipe of a flooding worker is left alone, at least
+_PONG_BACKLOG: Final = 64 * 1024  # bytes; who does not read needs no pong
 _NIL: Final = Raw(encode(None))
+
+
+class _AnswerTooLarge(PlughostError):
+    code = ErrorCode.RESULT_TOO_LARGE
 
 
 class ChannelOwner(Protocol):
@@ -95,11 +103,13 @@ class Channel:
         self._open: dict[int, OpenCall] = {}
         self._last_id = 0
         self._acked = 0
+        self._idle: list[Waiter[None]] = []
         self._requests: dict[int, OpenCall | None] = {}  # the worker's, with the call they serve
         self._last_request = 0
         self._timer: TimerHandle | None = None
         self._timer_at = math.inf
         self._closed = False
+        self._error_of: Callable[[bool], PlughostError] | None = None  # once it is closed
         self._deaf = False  # after a violation or its end, nothing is read
         self._frame_begun: float | None = None
         self._allowance = float(limits.frames_per_second)
@@ -164,7 +174,7 @@ class Channel:
                 while chunks:
                     raw = chunks.popleft()
                     taken += 1
-                    if 2 * taken >= STREAM_WINDOW and not call.waiter.done():
+                    if 2 * taken >= STREAM_WINDOW and call.id in self._open:
                         call.credit += taken
                         self._send(Credit(call.id, taken))
                         taken = 0
@@ -189,11 +199,17 @@ class Channel:
         on_progress: ProgressCallback | None,
     ) -> OpenCall:
         limits = self._limits
+        if self._error_of is not None:
+            raise self._error_of(False)
         if len(self._open) >= limits.calls_in_flight:
             raise Overloaded(label, "calls in flight", limits.calls_in_flight)
         if self._writer.backlog >= limits.max_outgoing:
             raise Overloaded(label, "bytes that its worker does not read", limits.max_outgoing)
-        self._last_id = call_id = self._last_id + 1
+        call_id = self._last_id + 1
+        payload = encode(Call(call_id, method, Raw(params), meta))
+        if len(payload) > limits.max_frame:
+            raise InvalidParams(label, [f"$ takes {len(params)} bytes: {_too_long(limits)}"])
+        self._last_id = call_id
         call = OpenCall(
             call_id, label, meta, times, self._reactor.now(), self._reactor.waiter(), on_progress
         )
@@ -202,12 +218,13 @@ class Channel:
             call.chunks = deque()
             call.credit = meta.credit
         self._open[call_id] = call
-        self._send(Call(call_id, method, Raw(params), meta))
+        self._writer.send(payload)
         self._watch(call)
         return call
 
     def _abandon(self, call: OpenCall) -> None:
         """The caller has gone. The worker is told, and must stop by the call's own deadline."""
+        call.abandoned = True
         if call.id in self._open and call.kill_at is math.inf and not self._closed:
             self._send(Cancel(call.id))
             if not call.waiter.done():
@@ -218,23 +235,29 @@ class Channel:
             return decode_value(raw)
         except ProtocolError as exc:
             self._violated(str(exc))
-            raise
+            raise ProtocolViolation(str(exc)) from exc
 
     # What the worker asks
 
     def answer(self, call_id: int, value: object) -> None:
         """Answer a request of the worker's. Raises `TypeError` for what msgpack cannot hold."""
-        raw = Raw(encode(value))
+        payload = encode(Result(call_id, Raw(encode(value))))
+        if len(payload) > self._limits.max_frame:
+            # Encoded anew, a value that came in one frame need not fit in another.
+            size = len(payload)
+            raise _AnswerTooLarge(f"the answer takes {size} bytes: {_too_long(self._limits)}")
         if self._end_request(call_id):
-            self._send(Result(call_id, raw))
+            self._writer.send(payload)
 
-    def refuse(self, call_id: int, error: PlughostError) -> None:
+    def refuse(self, call_id: int, error: PlughostError, failure: Failure | None = None) -> None:
         """Answer a request of the worker's with an error."""
         if self._end_request(call_id):
-            failure = Failure(
+            failure = failure or Failure(
                 type=type(error).__name__, permission=getattr(error, "permission", "")
             )
-            self._send(Error(call_id, error.code, str(error)[:10_000], Raw(encode(failure))))
+            # A tool's own code may have grown when it was cleaned.
+            code = error.code[:100] or ErrorCode.INTERNAL
+            self._send(Error(call_id, code, str(error)[:10_000], Raw(encode(failure))))
 
     def parent_of(self, request_id: int) -> OpenCall | None:
         """The call that a request of the worker's is made for."""
@@ -270,6 +293,18 @@ class Channel:
         """Calls that the worker has not answered."""
         return len(self._open)
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the other side to read."""
+        return self._writer.backlog
+
+    async def drained(self) -> None:
+        """Return when no call is open."""
+        if self._open:
+            waiter = self._reactor.waiter()
+            self._idle.append(waiter)
+            await waiter
+
     def silent_for(self) -> float:
         """Seconds for which the oldest call that was not acknowledged has been out."""
         for call in self._open.values():
@@ -298,6 +333,7 @@ class Channel:
         if self._closed:
             return
         self._closed = self._deaf = True
+        self._error_of = error_of
         self._reactor.remove_reader(self._read_fd)
         written = self._writer.written
         self._writer.close()
@@ -306,11 +342,14 @@ class Channel:
         open_calls, self._open = self._open, {}
         for call in open_calls.values():
             call.fail(error_of(call.offset < written))
+        self._settle_idle()
 
     def drain(self) -> None:
         """Take in what the pipe still holds of a worker that has ended."""
-        while not self._deaf and self._read_once():
-            pass
+        # A bound, since a process that left the worker may be writing still.
+        for _ in range(_MAX_PIPE // _READ_SIZE + 1):
+            if self._deaf or not self._read_once():
+                break
 
     # Frames
 
@@ -335,7 +374,8 @@ class Channel:
             self._owner.on_closed()
             return False
         try:
-            for frame in self._decoder.feed(data):
+            frames = self._decoder.feed(data)
+            for frame in frames:
                 self._on_message(decode_message(frame))
                 if self._deaf:
                     return False
@@ -344,8 +384,10 @@ class Channel:
             return False
         if self._decoder.is_idle:
             self._frame_begun = None
-        elif self._frame_begun is None or len(data) == _READ_SIZE:
+        elif frames or self._frame_begun is None or len(data) == _READ_SIZE:
             self._frame_begun = self._reactor.now()  # a long frame that keeps coming is fine
+        if self._allowance <= 0:
+            self._pause()
         return True
 
     def _on_message(self, message: Message) -> None:
@@ -384,7 +426,8 @@ class Channel:
 
     def _on_ping(self, message: Ping) -> None:
         self._count_frame()
-        self._send(Pong(message.number))
+        if self._writer.backlog < _PONG_BACKLOG:
+            self._send(Pong(message.number))
 
     def _on_other(self, message: Message) -> None:
         self._count_frame()
@@ -398,6 +441,7 @@ class Channel:
                 self._violated(f"an answer to call {call_id}, which was never made")
             else:
                 self.late += 1
+                self._count_frame()
         return call
 
     def _take(self, call_id: int) -> OpenCall | None:
@@ -406,12 +450,20 @@ class Channel:
         if call is None:
             return None
         del self._open[call_id]
-        if call.waiter.done():
-            if call.chunks is None:
-                self.late += 1
-                return None
-            call.waiter = self._reactor.waiter()  # the reader is at the chunks still
+        if self._idle and not self._open:
+            self._settle_idle()
+        if call.abandoned or call.kill_at is not math.inf:
+            self.late += 1  # past its deadline, the owner ends it once it has the stacks
+            return None
+        if call.waiter.done():  # the reader of a stream is at the chunks still
+            call.waiter = self._reactor.waiter()
         return call
+
+    def _settle_idle(self) -> None:
+        for waiter in self._idle:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._idle.clear()
 
     def _on_chunk(self, message: Chunk) -> None:
         call = self._known(message.id)
@@ -441,19 +493,21 @@ class Channel:
         self._writer.close()
 
     def _count_frame(self) -> None:
-        """Take from the allowance of frames that answer nothing; at its end, stop reading."""
+        """Take from the allowance of frames that answer no call; once it is spent, reading ends."""
         self._allowance -= 1
-        if self._allowance > 0:
-            return
+
+    def _pause(self) -> None:
+        """Earn the allowance anew, or read nothing until it is earned."""
         now = self._reactor.now()
-        rate = self._limits.frames_per_second
-        earned = (now - self._allowance_at) * rate
-        self._allowance = min(self._allowance + earned, float(rate))
+        rate = float(self._limits.frames_per_second)
+        self._allowance = min(self._allowance + (now - self._allowance_at) * rate, rate)
         self._allowance_at = now
-        if self._allowance <= 0:
+        if self._allowance <= 0 and not self._deaf:
             # The pipe fills and the worker waits: nothing is lost, and nobody else is disturbed.
             self._reactor.remove_reader(self._read_fd)
-            self._reactor.call_at(now + 0.1, self._resume)
+            self._frame_begun = None
+            pause = max(_PAUSE, -self._allowance / rate)
+            self._reactor.call_at(now + pause, self._resume)
 
     def _resume(self) -> None:
         if not self._deaf:
@@ -484,3 +538,7 @@ class Channel:
             self._owner.on_deadline(call)
         if self._open:
             self._watch(min(self._open.values(), key=lambda call: call.due))
+
+
+def _too_long(limits: Limits) -> str:
+    return f"a frame holds at most {limits.max_frame} bytes"

@@ -44,6 +44,7 @@ from plughost.units import MiB, format_bytes, format_seconds
 from plughost_protocol import (
     EXIT_OUT_OF_MEMORY,
     LOG_TOPIC,
+    MAX_LOG_RECORD,
     PLUGIN_LOAD,
     PLUGIN_UNLOAD,
     Call,
@@ -63,13 +64,14 @@ from plughost_protocol import (
     encode,
     negotiate,
 )
-from plughost_protocol.launch import Spawn
+from plughost_protocol.launch import STACK_SIGNAL_OFFSET, Spawn
 
 from .calls import CallTimes, OpenCall
 from .channel import Channel
 
 __all__ = ["Assignment", "Worker", "WorkerOwner"]
 
+_TRACEBACK_LINES: Final = 100  # in the log, of a plugin that does not load
 _PING_EVERY: Final = 10.0  # seconds; asks an idle worker whether its loop is alive
 # Address space beyond the memory limit: interpreter, libraries and thread stacks map far more
 # than they touch. The watch sees what is touched; this stops what grows faster than it looks.
@@ -167,6 +169,7 @@ class Worker:
             return msgspec.convert(value, Description)
         except TimeoutError:
             late = f"not ready within {format_seconds(limits.load_timeout)}"
+            self._verdict = self._verdict or (Cause.NOT_READY, late)
             self._stacks.ask(lambda _: self.end(Cause.NOT_READY, late))
         except (SpawnRefused, TemplateLost) as exc:
             self.end(Cause.TEMPLATE_DIED, str(exc))
@@ -174,11 +177,11 @@ class Worker:
                 self._on_process_exit()
         except ToolError as exc:
             self._book.note("error", exc.message)
-            for line in exc.traceback.splitlines():
+            for line in exc.traceback.splitlines()[-_TRACEBACK_LINES:]:
                 self._book.note("error", line)
             self.end(Cause.LOAD_FAILED, exc.message)
         except msgspec.ValidationError as exc:
-            self.end(Cause.VIOLATION, f"protocol violation: the description of the plugin: {exc}")
+            self.on_violation(f"the description of the plugin: {exc}")
         except WorkerDied:
             pass
         except BaseException:
@@ -208,7 +211,7 @@ class Worker:
 
     def _greet(self, hello: Hello) -> None:
         if self._greeted:
-            self.end(Cause.VIOLATION, "protocol violation: a second hello")
+            self.on_violation("a second hello")
             return
         self._greeted = True
         try:
@@ -229,7 +232,8 @@ class Worker:
                 WireLimits(limits.max_frame, limits.requests_in_flight, limits.threads),
             )
         )
-        self._hello.set_result(None)
+        if not self._hello.done():  # it came too late
+            self._hello.set_result(None)
 
     # End
 
@@ -306,6 +310,8 @@ class Worker:
             limit = format_bytes(self.limits.memory)
             peak = format_bytes(self.process.max_rss)
             return Cause.MEMORY, f"memory limit {limit} exceeded (peak {peak})"
+        if code == -(signal.SIGRTMIN + STACK_SIGNAL_OFFSET):
+            return Cause.DEADLINE, "it died of the question for its stacks: it took no such signal"
         return (Cause.SIGNALLED if code < 0 else Cause.EXITED), ""
 
     # The watch
@@ -316,7 +322,7 @@ class Worker:
         now = self._reactor.now()
         half = self.channel.half_frame_for()
         if half > limits.frame_timeout and not self.held:
-            self.end(Cause.VIOLATION, f"protocol violation: half a frame for {half:.0f} s")
+            self.on_violation(f"half a frame for {format_seconds(half)}")
             return
         silence = max(self.channel.silent_for(), now - self._ping_sent)
         self.unresponsive = silence > limits.unresponsive_after and not self.held
@@ -350,6 +356,10 @@ class Worker:
                 self._ping_sent = math.inf
                 self._heard = self._reactor.now()
             case Notify(topic, params) if topic == LOG_TOPIC:
+                size = memoryview(params).nbytes
+                if size > MAX_LOG_RECORD:
+                    self.on_violation(f"a log record of {size} bytes")
+                    return
                 try:
                     record = msgspec.msgpack.decode(params, type=LogRecord)
                 except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
@@ -357,7 +367,7 @@ class Worker:
                 else:
                     self._book.write(record.level, "log", record.message, record.fields)
             case Notify(topic):
-                self._book.note("warning", f"a notification on an unknown topic {topic!r}")
+                self._book.write("warning", "host", f"a notification on an unknown topic {topic!r}")
             case _:
                 self.on_violation(f"{type(message).__name__} is not a worker's to send")
 

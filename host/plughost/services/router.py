@@ -13,7 +13,7 @@ from plughost.policy.policy import Policy
 from plughost.reactor import Reactor
 from plughost.rpc.calls import OpenCall
 from plughost.rpc.worker import Worker
-from plughost_protocol import MAX_VALUES, Call, CallMeta, ErrorCode, count_values
+from plughost_protocol import Call, CallMeta, ErrorCode, ProtocolError, check_values
 
 __all__ = ["Request", "ServiceMethod", "ServiceRouter"]
 
@@ -49,6 +49,10 @@ class _NoMethod(PlughostError):
     code = ErrorCode.UNKNOWN_METHOD
 
 
+class _Cancelled(PlughostError):
+    code = ErrorCode.CANCELLED
+
+
 class ServiceRouter:
     """Answers the requests of all plugins, each in a task of its own."""
 
@@ -58,36 +62,40 @@ class ServiceRouter:
             method.name: (method, msgspec.msgpack.Decoder(method.params).decode)
             for method in methods
         }
-        self._scopes: dict[tuple[Worker, int], anyio.CancelScope] = {}
+        # None until the task has begun: a scope cannot be made in a callback of the loop.
+        self._scopes: dict[tuple[Worker, int], anyio.CancelScope | None] = {}
 
     def start(self, worker: Worker, policy: Policy, call: Call) -> None:
         """Begin to answer a request."""
         parent = worker.channel.parent_of(call.id)
         request = Request(worker.plugin_id, policy, worker, call.meta, parent)
-        self._scopes[worker, call.id] = anyio.CancelScope()
+        self._scopes[worker, call.id] = None
         self._reactor.spawn(self._answer, request, call)
 
     def cancel(self, worker: Worker, call_id: int) -> None:
         """The plugin no longer wants the answer."""
         if scope := self._scopes.get((worker, call_id)):
             scope.cancel()
+        else:  # its task finds it gone
+            self._scopes.pop((worker, call_id), None)
 
     async def _answer(self, request: Request, call: Call) -> None:
         channel = request.worker.channel
         key = request.worker, call.id
-        error: PlughostError = PlughostError("cancelled")
+        error: PlughostError = _Cancelled("cancelled")
         try:
-            with self._scopes[key]:
-                channel.answer(call.id, await self._run(request, call))
-                return
+            with anyio.CancelScope() as scope:
+                if key in self._scopes:
+                    self._scopes[key] = scope
+                    channel.answer(call.id, await self._run(request, call))
+                    return
         except PlughostError as exc:
             error = exc
-        except Exception:
-            # Our bug, not the plugin's: the other plugins go on.
+        except Exception:  # noqa: BLE001 - our bug, not the plugin's: the others go on
             _log.exception("%s for plugin %s failed", call.method, request.plugin_id)
             error = PlughostError(f"the host failed at {call.method}; its log says why")
         finally:
-            del self._scopes[key]
+            self._scopes.pop(key, None)
         channel.refuse(call.id, error)
 
     async def _run(self, request: Request, call: Call) -> object:
@@ -95,12 +103,10 @@ class ServiceRouter:
         if known is None:
             raise _NoMethod(f"this host offers no {call.method!r}")
         method, decode = known
-        size = memoryview(call.params).nbytes
-        if size > MAX_VALUES and count_values(bytes(call.params), MAX_VALUES) > MAX_VALUES:
-            raise InvalidParams(call.method, [f"more than {MAX_VALUES} values"])
         try:
+            check_values(call.params)
             params = decode(call.params)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
+        except (ProtocolError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
             raise InvalidParams(call.method, [str(exc)]) from exc
         request.policy.check(method.permission, method.scope(params))
         return await method.handler(request, params)

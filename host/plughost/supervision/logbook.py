@@ -83,7 +83,7 @@ class LogBook:
             self.note("warning", f"{dropped} lines were dropped: over {self._rate} a second")
         if len(message) > self._max_length:
             message = f"{message[: self._max_length]}... ({len(message)} characters)"
-        self._add(level, source, clean_line(message), fields or {})
+        self._add(level, source, clean_line(message), _clean_fields(fields or {}))
         return True
 
     def note(self, level: str, message: str) -> None:
@@ -96,6 +96,13 @@ class LogBook:
         self._log.log(_LEVELS[level], "[Plugin:%s] %s", self._plugin, message)
         if self._listen is not None:
             self._listen(entry)
+
+
+def _clean_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        clean_line(name): clean_line(value) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 class LineReader:

@@ -44,6 +44,8 @@ class Process:
         self.max_rss = max_rss
         self.cpu = cpu
         self.ended = True
+        if code is None:  # it should have died with the template, and can have seen to it not to
+            self.kill()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import psutil
@@ -30,6 +30,7 @@ TIGHT_INTERVAL: Final = 0.01
 
 _TIGHT: Final = 0.7  # of the limit
 _MAX_CREDIT: Final = 0.1  # seconds of CPU that an idle worker saves up
+_IDLE_CPU: Final = 0.05  # cores
 _MAX_HOLD: Final = 1.0  # seconds; a held worker cannot answer that it lives
 
 
@@ -56,13 +57,82 @@ class Usage:
     peak: int = 0
     cpu: float = 0.0
     """Cores in use between the last two looks."""
-    processes: int = 1
-    _parts: dict[int, psutil.Process] = field(default_factory=dict)
-    _cpu_time: float = 0.0
-    _credit: float = 0.0
-    _looked_at: float = 0.0
-    _next_look: float = 0.0
-    _held_until: float = 0.0
+    processes: int = 0
+
+
+class _Account:
+    """One worker under the watch."""
+
+    def __init__(self, worker: Watched, now: float) -> None:
+        self.worker = worker
+        self.usage = Usage()
+        self.next_look = now
+        self.held_until = now
+        self._parts: dict[int, psutil.Process] = {}
+        self._cpu_time = 0.0
+        self._credit = 0.0  # seconds of CPU that it may still use before it is held
+        self._looked_at: float | None = None
+
+    @property
+    def due(self) -> float:
+        return min(self.next_look, self.held_until) if self.worker.held else self.next_look
+
+    def look(self, now: float, share: float) -> None:
+        """Sample it, and set the time of the next look by what was found."""
+        worker, usage = self.worker, self.usage
+        limit = worker.limits.memory
+        self._parts = _tree(worker.process.pid, self._parts)
+        memory, cpu_time = 0, 0.0
+        for part in self._parts.values():
+            with suppress(psutil.Error), part.oneshot():
+                memory += part.memory_info().rss
+                times = part.cpu_times()
+                cpu_time += times.user + times.system + times.children_user + times.children_system
+        if memory > limit:
+            # Resident pages shared with the template and with each other count once for each
+            # process; the proportional share costs more to read and does not.
+            memory = sum(_proportional(part) for part in self._parts.values())
+        if self._looked_at is not None:
+            elapsed = max(now - self._looked_at, 1e-6)
+            used = max(cpu_time - self._cpu_time, 0.0)
+            usage.cpu = used / elapsed
+            self._credit = min(self._credit + share * elapsed - used, _MAX_CREDIT * share)
+        self._looked_at, self._cpu_time = now, cpu_time
+        usage.memory, usage.peak = memory, max(usage.peak, memory)
+        usage.processes = len(self._parts)
+        self.next_look = now + self._interval(memory / limit)
+
+    def _interval(self, fullness: float) -> float:
+        if fullness > _TIGHT:
+            return TIGHT_INTERVAL
+        busy = self.worker.is_busy or self.usage.cpu > _IDLE_CPU
+        return BUSY_INTERVAL if busy else IDLE_INTERVAL
+
+    def end(self, reason: str) -> None:
+        """Kill it and its child processes for the memory that they use."""
+        self.worker.end(Cause.MEMORY, reason)
+        self._for_children(psutil.Process.kill)
+
+    def hold(self, now: float, share: float) -> None:
+        """Stop it for as long as it takes to earn the CPU time that it has used too much."""
+        if self._credit < 0 and not self.worker.held:
+            self.held_until = now + min(-self._credit / share, _MAX_HOLD)
+            self.worker.held = True
+            self.worker.process.signal(signal.SIGSTOP)
+            self._for_children(psutil.Process.suspend)
+
+    def release(self) -> None:
+        """Let it run again."""
+        self.worker.held = False
+        self._for_children(psutil.Process.resume)
+        self.worker.process.signal(signal.SIGCONT)
+
+    def _for_children(self, act: Callable[[psutil.Process], None]) -> None:
+        # psutil compares the creation time before it signals: never a reused pid.
+        for pid, part in self._parts.items():
+            if pid != self.worker.process.pid:
+                with suppress(psutil.Error):
+                    act(part)
 
 
 class ResourceWatch:
@@ -77,114 +147,58 @@ class ResourceWatch:
         self._totals = totals
         self._clock = clock
         self._workers = workers
-        self._usage: dict[Watched, Usage] = {}
+        self._accounts: dict[Watched, _Account] = {}
 
     def usage(self, worker: Watched) -> Usage:
         """What a worker uses; all zero before the first look."""
-        return self._usage.get(worker) or Usage()
+        account = self._accounts.get(worker)
+        return Usage() if account is None else account.usage
 
     def look(self) -> float:
         """Look at the workers whose turn it is. Returns the seconds until the next look."""
         now = self._clock()
-        workers = [worker for worker in self._workers() if worker.process.pid]
-        self._usage = {worker: self._usage.get(worker) or Usage() for worker in workers}
-        for worker, usage in self._usage.items():
-            if worker.process.ended:
-                continue
-            if worker.held and now >= usage._held_until:
-                self._release(worker, usage)
-            if now >= usage._next_look:
+        live = [w for w in self._workers() if w.process.pid and not w.process.ended]
+        self._accounts = {w: self._accounts.get(w) or _Account(w, now) for w in live}
+        accounts = self._accounts.values()
+        shares = self._shares()
+        for account in accounts:
+            worker = account.worker
+            if worker.held and now >= account.held_until:
+                account.release()
+            if now >= account.next_look:
                 worker.check()
-                self._sample(worker, usage, now)
-                self._judge_memory(worker, usage)
+                account.look(now, shares[worker])
+                self._judge_memory(account)
+            account.hold(now, shares[worker])
         self._judge_total_memory()
-        self._hold(now)
-        due = [usage._next_look for usage in self._usage.values()]
-        due += [usage._held_until for worker, usage in self._usage.items() if worker.held]
-        return max(min(due, default=now + IDLE_INTERVAL) - now, TIGHT_INTERVAL / 2)
+        next_look = min((account.due for account in accounts), default=now + IDLE_INTERVAL)
+        return max(next_look - now, TIGHT_INTERVAL / 2)
 
-    def _sample(self, worker: Watched, usage: Usage, now: float) -> None:
-        limit = worker.limits.memory
-        parts = _tree(worker.process.pid, usage._parts)
-        memory = 0
-        cpu_time = 0.0
-        for part in list(parts.values()):
-            with suppress(psutil.Error), part.oneshot():
-                memory += part.memory_info().rss
-                times = part.cpu_times()
-                cpu_time += times.user + times.system + times.children_user + times.children_system
-        if memory > limit:
-            # Resident pages shared with the template and with each other count once for each
-            # process; the proportional share costs more to read and does not.
-            memory = sum(_proportional(part) for part in parts.values())
-        elapsed = now - usage._looked_at
-        if usage._looked_at and elapsed > 0:
-            used = max(cpu_time - usage._cpu_time, 0.0)
-            usage.cpu = used / elapsed
-            usage._credit += worker.limits.cpu * elapsed - used
-        usage._credit = min(usage._credit, _MAX_CREDIT * worker.limits.cpu)
-        usage._parts, usage.processes = parts, len(parts)
-        usage._cpu_time, usage._looked_at = cpu_time, now
-        usage.memory, usage.peak = memory, max(usage.peak, memory)
-        if memory > _TIGHT * limit:
-            interval = TIGHT_INTERVAL
-        elif worker.is_busy or usage.cpu > 0.05:
-            interval = BUSY_INTERVAL
-        else:
-            interval = IDLE_INTERVAL
-        usage._next_look = now + interval
-
-    def _judge_memory(self, worker: Watched, usage: Usage) -> None:
-        limit = worker.limits.memory
+    def _judge_memory(self, account: _Account) -> None:
+        limit = account.worker.limits.memory
+        usage = account.usage
         if usage.memory > limit:
             peak = format_bytes(usage.peak)
-            worker.end(Cause.MEMORY, f"memory limit {format_bytes(limit)} exceeded (peak {peak})")
-            _kill_children(usage)
+            account.end(f"memory limit {format_bytes(limit)} exceeded (peak {peak})")
 
     def _judge_total_memory(self) -> None:
         limit = self._totals.memory
-        used = sum(usage.memory for usage in self._usage.values())
-        if limit is None or used <= limit:
-            return
-        worker, usage = max(self._usage.items(), key=lambda item: item[1].memory)
-        worker.end(
-            Cause.MEMORY,
-            f"total memory limit {format_bytes(limit)} of all plugins exceeded "
-            f"({format_bytes(used)}); this one used most, {format_bytes(usage.memory)}",
-        )
-        _kill_children(usage)
-
-    def _hold(self, now: float) -> None:
-        """Stop each worker that has used more CPU than it had coming, until that is made up."""
-        shares = self._shares()
-        for worker, usage in self._usage.items():
-            debt = -usage._credit
-            if debt > 0 and not worker.held and not worker.process.ended:
-                worker.held = True
-                usage._held_until = now + min(debt / shares[worker], _MAX_HOLD)
-                worker.process.signal(signal.SIGSTOP)
-                for part in _children(usage):
-                    with suppress(psutil.Error):
-                        part.suspend()
-
-    def _release(self, worker: Watched, usage: Usage) -> None:
-        worker.held = False
-        for part in _children(usage):
-            with suppress(psutil.Error):
-                part.resume()
-        worker.process.signal(signal.SIGCONT)
+        used = sum(account.usage.memory for account in self._accounts.values())
+        if limit is not None and used > limit:
+            largest = max(self._accounts.values(), key=lambda account: account.usage.memory)
+            largest.end(
+                f"total memory limit {format_bytes(limit)} of all plugins exceeded "
+                f"({format_bytes(used)}); this one used most, {format_bytes(largest.usage.memory)}"
+            )
 
     def _shares(self) -> dict[Watched, float]:
         """The cores that each may use: its limit, or less where the total is short."""
-        shares = {worker: worker.limits.cpu for worker in self._usage}
-        total = self._totals.cpu
-        if total is None:
+        shares = {worker: worker.limits.cpu for worker in self._accounts}
+        left = self._totals.cpu
+        if left is None:
             return shares
-        left = total
-        hungry = sorted(
-            (worker for worker, usage in self._usage.items() if usage.cpu > 0.01 or worker.held),
-            key=lambda worker: shares[worker],
-        )
+        hungry = [w for w, a in self._accounts.items() if a.usage.cpu > _IDLE_CPU or w.held]
+        hungry.sort(key=lambda worker: shares[worker])
         for position, worker in enumerate(hungry):
             shares[worker] = min(shares[worker], left / (len(hungry) - position))
             left -= shares[worker]
@@ -214,16 +228,6 @@ def _child_pids(pid: int) -> list[int]:
         if not os.path.isdir("/proc/self/task"):  # noqa: PTH112 - not Linux
             return [child.pid for child in psutil.Process(pid).children()]
     return children
-
-
-def _children(usage: Usage) -> list[psutil.Process]:
-    return list(usage._parts.values())[1:]
-
-
-def _kill_children(usage: Usage) -> None:
-    for part in _children(usage):
-        with suppress(psutil.Error):
-            part.kill()  # psutil looks at the creation time first: never a reused pid
 
 
 def _proportional(part: psutil.Process) -> int:

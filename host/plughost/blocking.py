@@ -1,0 +1,104 @@
+"""`Host` for applications without an event loop: the same host, on a loop in a thread."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from os import PathLike
+from typing import Any, Self
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from plughost.config import HostConfig
+from plughost.exchange.calls import CallContext, Outcome
+from plughost.exchange.tools import Tool
+from plughost.host import Host
+from plughost.lifecycle.plugin import HostedPlugin
+from plughost.supervision.logbook import LogEntry
+
+__all__ = ["BlockingHost"]
+
+
+class BlockingHost:
+    """A `Host` whose methods wait. Safe to use from several threads.
+
+    >>> with BlockingHost(["plugins"]) as host:  # doctest: +SKIP
+    ...     host.call("text-tools.count", {"text": "three small words"})
+    """
+
+    def __init__(
+        self,
+        folders: Iterable[str | PathLike[str]] = (),
+        config: HostConfig | None = None,
+        *,
+        on_log: Callable[[LogEntry], None] | None = None,
+    ) -> None:
+        self._host = Host(folders, config, on_log=on_log)
+        self._stack = ExitStack()
+        self._portal: BlockingPortal
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(self._portal.wrap_async_context_manager(self._host))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def call(
+        self,
+        tool: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        context: CallContext | None = None,
+    ) -> Any:
+        """As `Host.call`."""
+        return self._portal.call(partial(self._host.call, tool, params, context=context))
+
+    def call_many(
+        self,
+        calls: Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        context: CallContext | None = None,
+    ) -> list[Outcome]:
+        """As `Host.call_many`."""
+        return self._portal.call(partial(self._host.call_many, calls, context=context))
+
+    @contextmanager
+    def stream(
+        self,
+        tool: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        context: CallContext | None = None,
+    ) -> Iterator[Iterator[Any]]:
+        """As `Host.stream`, with plain iteration."""
+        opened = self._host.stream(tool, params, context=context)
+        with self._portal.wrap_async_context_manager(opened) as items:
+            yield self._each(items.__anext__)
+
+    def _each(self, following: Callable[[], Any]) -> Iterator[Any]:
+        async def take() -> tuple[Any, ...]:
+            try:
+                return (await following(),)
+            except StopAsyncIteration:
+                return ()
+
+        while item := self._portal.call(take):
+            yield item[0]
+
+    @property
+    def tools(self) -> dict[str, Tool]:
+        """As `Host.tools`."""
+        return self._host.tools
+
+    @property
+    def plugins(self) -> Mapping[str, HostedPlugin]:
+        """As `Host.plugins`: to look at, not to drive."""
+        return self._host.plugins
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """As `Host.problems`."""
+        return self._host.problems

@@ -1,0 +1,159 @@
+"""Manifests, permissions and discovery: every mistake gets its file, field, reason and remedy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plughost import ManifestError
+from plughost.catalog.discovery import Found, discover, start_order
+from plughost.catalog.manifest import read_manifest
+from plughost.catalog.permissions import PERMISSIONS, Permission, Scope
+
+from .conftest import MakePlugin
+
+GOOD: dict[str, Any] = {"id": "demo", "name": "Demo", "version": "1.0.0"}
+
+
+def write(folder: Path, manifest: object, code: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = manifest if isinstance(manifest, str) else json.dumps(manifest)
+    (folder / "manifest.json").write_text(text)
+    (folder / "plugin.py").write_text(code)
+    return folder
+
+
+def test_a_manifest_needs_three_fields_and_defaults_the_rest(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, GOOD))
+    assert (manifest.main, manifest.permissions, manifest.dependencies) == ("plugin.py", [], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"colour": "red"}, "colour: unknown field; there are id, name"),
+        ({"id": "Demo!"}, "id: Expected `str` matching regex"),
+        ({"id": "Demo!"}, "write lower-case letters, digits and hyphens"),
+        ({"id": None}, "id: Expected `str`, got `null`"),
+        ({"version": "one"}, "write a semantic version, such as '1.0.0'"),
+        ({"version": "01.0.0"}, "version"),
+        ({"permissions": ["fly:high"]}, "permissions[0]: there is no permission 'fly:high'"),
+        ({"permissions": ["tools:register:x"]}, "permissions[0]: tools:register takes no scope"),
+        ({"permissions": ["fs:read"]}, "permissions[0]: fs:read needs a scope"),
+        ({"permissions": "tools:register"}, "permissions: Expected `array`, got `str`"),
+        ({"limits": {"memory": "lots"}}, "limits.memory: 'lots' is no size"),
+        ({"limits": {"cpu": "50"}}, "limits.cpu: '50' is no share"),
+        ({"limits": {"timeout": 0}}, "limits"),
+        ({"limits": {"disk": "1GB"}}, "limits"),
+        ({"main": "gone.py"}, "main: there is no file 'gone.py'"),
+        ({"main": "../outside.py"}, "main: '../outside.py' leads out of the plugin's folder"),
+        ({"main": "notes.txt"}, "main: 'notes.txt' is not a Python file"),
+        ({"dependencies": ["demo"]}, "dependencies: the plugin names itself"),
+    ],
+)
+def test_each_mistake_is_named_with_its_field_and_remedy(
+    tmp_path: Path, change: dict[str, Any], problem: str
+) -> None:
+    (tmp_path / "outside.py").touch()
+    folder = write(tmp_path / "demo", GOOD | change)
+    (folder / "notes.txt").touch()
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(folder)
+    assert problem in str(caught.value)
+    assert str(folder / "manifest.json") in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(write(tmp_path, {"id": "X", "color": 1}))
+    assert len(caught.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"id": "demo",\n "name": }', "is not JSON: JSON is malformed: invalid character (line 2"),
+        ("", "is not JSON"),
+        ("[]", "must be a JSON object"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused_with_its_place(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(write(tmp_path, text))
+    assert problem in str(caught.value)
+
+
+def test_a_folder_gives_its_plugins_and_names_what_is_none(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    folder = make_plugin("good", "")
+    write(folder / "bad", {"id": "bad"})
+    (folder / "bare").mkdir()
+    (folder / "bare" / "plugin.py").touch()
+    (folder / "notes").mkdir()
+    write(folder / "twin", GOOD | {"id": "good"})
+    found, refused = discover([folder])
+    assert [plugin.manifest.id for plugin in found] == ["good"]
+    assert {item.name for item in refused} == {"bad", "bare", "twin"}
+    assert any("taken by" in str(item.error) for item in refused)
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_folder_without_a_plugin_is_an_error_that_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    found, refused = discover([tmp_path / name])
+    assert not found
+    assert len(refused) == 1
+    assert name in str(refused[0].error)
+
+
+def plugins(**dependencies: list[str]) -> dict[str, Found]:
+    return {
+        name: Found(Path("/"), _manifest(name, needed)) for name, needed in dependencies.items()
+    }
+
+
+def _manifest(name: str, needed: list[str]) -> Any:
+    from plughost.catalog.manifest import Manifest
+
+    return Manifest(name, name, "1.0.0", dependencies=needed)
+
+
+def test_dependencies_start_first() -> None:
+    order, refused = start_order(plugins(a=["b"], b=["c"], c=[]))
+    assert order == ["c", "b", "a"]
+    assert not refused
+
+
+def test_a_missing_dependency_and_a_cycle_are_named() -> None:
+    order, refused = start_order(plugins(a=["gone"], b=["c"], c=["b"], d=[]))
+    assert "gone" in refused["a"]
+    assert "b -> c -> b" in refused["b"] or "c -> b -> c" in refused["b"]
+    assert set(order) == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("name", PERMISSIONS)
+def test_every_permission_of_the_table_can_be_parsed_and_shown(name: str) -> None:
+    scoped = PERMISSIONS[name].scope is not Scope.NONE
+    text = f"{name}:thing" if scoped else name
+    assert str(Permission.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tools", "tools:", "tools:register ", "tools:execute:", "a:b"]
+)
+def test_what_is_no_permission_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="permission"):
+        Permission.parse(text)
+
+
+def test_a_scope_covers_its_pattern_and_a_permission_without_one_covers_all() -> None:
+    assert Permission.parse("tools:execute").covers("tools:execute", "weather.get")
+    weather = Permission.parse("tools:execute:weather.*")
+    assert weather.covers("tools:execute", "weather.get")
+    assert not weather.covers("tools:execute", "cache.get")
+    assert not weather.covers("tools:register")

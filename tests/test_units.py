@@ -1,0 +1,57 @@
+"""Sizes, shares and durations as people write them; text that a plugin chose."""
+
+import pytest
+
+from plughost import HostMisuse, Limits, Totals
+from plughost.text import clean, clean_line
+from plughost.units import format_bytes, format_seconds, parse_bytes, parse_share
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("100MB", 100_000_000), ("64 MiB", 64 * 2**20), ("1.5GB", 1_500_000_000), ("4096", 4096)],
+)
+def test_a_size_is_read_as_it_is_written(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1MB", "0", "1e9", "100 apples", "1" * 30])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="'100MB'"):
+        parse_bytes(text)
+
+
+def test_a_share_is_of_one_core() -> None:
+    assert parse_share("50%") == 0.5
+    assert parse_share("150 %") == 1.5
+    with pytest.raises(ValueError, match="'50%'"):
+        parse_share("half")
+
+
+def test_limits_read_text_and_refuse_nonsense() -> None:
+    assert Limits(memory="100MB", cpu="50%").memory == 100_000_000  # type: ignore[arg-type]
+    assert Totals(memory="1GB").memory == 10**9  # type: ignore[arg-type]
+    with pytest.raises(HostMisuse, match=r"Limits\.memory"):
+        Limits(memory="much")  # type: ignore[arg-type]
+    with pytest.raises(HostMisuse, match=r"Limits\.threads must be more than 0"):
+        Limits(threads=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(5, "5 B"), (1500, "1.5 kB"), (100e6, "100 MB"), (2.5e9, "2.5 GB")]
+)
+def test_sizes_are_shown_short(value: float, text: str) -> None:
+    assert format_bytes(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.25, "250 ms"), (3.5, "3.5 s"), (600, "10 min"), (18_000, "5 h"), (260_000, "3 d")],
+)
+def test_durations_are_shown_short(value: float, text: str) -> None:
+    assert format_seconds(value) == text
+
+
+def test_control_characters_cannot_reach_a_terminal() -> None:
+    assert clean("a\x1b[31mb\tc\nd") == "a\\x1b[31mb\tc\nd"
+    assert clean_line("a\nb\u202ec") == "a\\nb\\u202ec"
