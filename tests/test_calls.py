@@ -283,15 +283,35 @@ async def test_progress_does_not_outlast_the_callers_own_timeout(host: Host) -> 
 
 
 async def test_a_death_ends_the_open_calls_with_its_cause(host: Host) -> None:
-    outcomes = await host.call_many(
-        [("demo.wait", {"seconds": 60}), ("demo.die", {}), ("demo.wait", {"seconds": 60})]
-    )
-    for outcome in outcomes:
-        assert isinstance(outcome.error, WorkerDied)
-        assert outcome.error.outcome_unknown
-        assert outcome.error.exit.cause is Cause.EXITED
-        assert outcome.error.exit.code == 7
-        assert "exited with code 7" in str(outcome.error)
+    errors: list[WorkerDied] = []
+
+    async def call(tool: str, params: dict[str, object]) -> None:
+        with pytest.raises(WorkerDied) as caught:
+            await host.call(tool, params)
+        errors.append(caught.value)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(call, "demo.wait", {"seconds": 60})
+            while _open_calls(host) < 2:
+                await anyio.lowlevel.checkpoint()
+            tasks.start_soon(call, "demo.die", {})
+    for error in errors:
+        assert error.outcome_unknown
+        assert (error.exit.cause, error.exit.code) == (Cause.EXITED, 7)
+        assert "exited with code 7" in str(error)
+    assert len(errors) == 3
+
+
+async def test_a_call_that_was_never_sent_is_made_on_the_next_worker(host: Host) -> None:
+    worker = host.plugins["demo"].active_worker
+    assert worker is not None
+    worker.process.kill()  # what is written from here on meets a worker that is dying
+    outcomes = await host.call_many([("demo.add", {"a": n}) for n in range(20)])
+    for n, outcome in enumerate(outcomes):
+        sent = isinstance(outcome.error, WorkerDied) and outcome.error.outcome_unknown
+        assert sent or outcome.value == n + 2
 
 
 async def test_a_call_waits_for_the_next_worker_within_its_deadline(host: Host) -> None:

@@ -8,7 +8,6 @@ choose 50,000 keys of one hash, which take half a minute to put into a dict. Str
 Format: https://github.com/msgpack/msgpack/blob/master/spec.md
 """
 
-import re
 from typing import Final
 
 from msgspec import Raw
@@ -30,8 +29,8 @@ _SIZED_TEXT: Final = {0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)}
 _LENGTHS: Final = _SIZED | _SIZED_TEXT
 _COUNT_WIDTH: Final = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
-# What the header of a map of 256 entries or more looks like; fewer keys may well collide.
-_MANY_KEYS: Final = re.compile(rb"\xde[^\x00]|\xdf")
+# The headers of maps that may have 256 entries or more; fewer keys may well collide.
+_LARGE_MAPS: Final = (b"\xde", b"\xdf")
 _HARMLESS: Final = 512  # bytes; 256 entries take more
 
 
@@ -42,13 +41,14 @@ def check_values(raw: Raw | bytes) -> None:
     entries, on a map key that is an array or a map. To be called before any decoding of foreign
     bytes; `decode_value` does it by itself.
     """
-    data = memoryview(raw)
-    if data.nbytes <= _HARMLESS:
+    if memoryview(raw).nbytes <= _HARMLESS:
         return
+    data = bytes(raw)
     # A value takes at least a byte, so a short text cannot hold too many of them.
-    if data.nbytes > MAX_VALUES and count_values(bytes(data), MAX_VALUES) > MAX_VALUES:
+    if len(data) > MAX_VALUES and count_values(data, MAX_VALUES) > MAX_VALUES:
         raise MalformedMessage(f"more than {MAX_VALUES} values in one message: stream them instead")
-    if _MANY_KEYS.search(data) and _has_container_key(bytes(data)):
+    # Looking for a byte is quick, and text or bytes that hold one by chance are quickly passed.
+    if any(header in data for header in _LARGE_MAPS) and _has_container_key(data):
         raise MalformedMessage("a map key is an array or a map: use strings for keys")
 
 

@@ -44,7 +44,8 @@ class Connection:
         self._decoder = FrameDecoder(MAX_FRAME)
         self._pending: list[bytes] = []
         self._unwritten = b""
-        self._flush_scheduled = False
+        # Whether a flush is sure to come: one is scheduled, or follows the messages at hand.
+        self._flush_due = False
         self.max_frame = MAX_FRAME
         for fd in (read_fd, write_fd):
             os.set_blocking(fd, False)
@@ -77,18 +78,21 @@ class Connection:
         self._pending.append(payload)
         if len(self._pending) >= 2 * _FRAMES_A_WRITE:
             self.flush()
-        elif not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self.flush)
+        elif not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush_soon)
 
     def flush(self) -> None:
         """Write what is queued, as far as the pipe takes it; the rest follows by itself."""
-        self._flush_scheduled = False
         if self._unwritten or not self._pending:
             return
         data = b"".join(self._pending)
         self._pending.clear()
         self._write(data)
+
+    def _flush_soon(self) -> None:
+        self._flush_due = False
+        self.flush()
 
     def _write(self, data: bytes) -> None:
         try:
@@ -127,5 +131,6 @@ class Connection:
             sys.stderr.write(f"the host broke the protocol: {exc}\n")
             os._exit(1)
         if messages:
+            self._flush_due = True
             self._on_messages(messages)
-            self.flush()
+            self._flush_soon()

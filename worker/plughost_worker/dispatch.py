@@ -55,7 +55,7 @@ class _Running:
     def __init__(self, call: CurrentCall, credit: int) -> None:
         self.call = call
         self.credit = credit
-        self.credited = asyncio.Event()
+        self.credited: asyncio.Event | None = None
         self.task: asyncio.Task[None] | None = None
 
 
@@ -106,7 +106,8 @@ class Dispatcher:
             case Credit():
                 if running := self._running.get(message.id):
                     running.credit += message.chunks
-                    running.credited.set()
+                    if running.credited is not None:
+                        running.credited.set()
             case Ping():
                 self.connection.send(Pong(message.number))
             case Welcome():
@@ -193,7 +194,7 @@ class Dispatcher:
                 return [item async for item in chunks]
             async for item in chunks:
                 while running.credit == 0:
-                    running.credited.clear()
+                    running.credited = asyncio.Event()
                     await running.credited.wait()
                 running.credit -= 1
                 chunk = _checked(item)
@@ -219,7 +220,7 @@ class Dispatcher:
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         context = contextvars.copy_context()
-        work = self._loop.run_in_executor(self._threads, context.run, function, *args)
+        work = self._loop.run_in_executor(self._threads, context.run, _finishing, function, *args)
         # A thread cannot be stopped: the answer comes when it ends, cancelled or not.
         while True:
             try:
@@ -266,6 +267,13 @@ class Dispatcher:
             self._fail(call_id, code, one_line(exc), failure)
 
 
+def _finishing(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except StopIteration as exc:  # no future takes it, as no coroutine lets it out
+        raise RuntimeError("the tool raised StopIteration") from exc
+
+
 def _sendable(text: str) -> str:
     """The text without half characters, which UTF-8 does not hold."""
     return text.encode(errors="backslashreplace").decode()
@@ -297,6 +305,6 @@ else:
         The step stands last in the loop's queue, and runs here as the loop would run it;
         waiting for the next turn would add a select() to each call.
         """
-        task: asyncio.Task[None] = loop.create_task(work)
+        task = asyncio.Task(work, loop=loop)
         loop._ready.pop()._run()  # noqa: SLF001 - 3.11 gets no releases that could change it
         return task

@@ -61,6 +61,8 @@ def serve(host_fd: int) -> NoReturn:
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    # A plugin may have stopped us; when the host dies, there is work to do.
+    prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after the fork
     _Template(socket.socket(fileno=host_fd), wakeup).run()

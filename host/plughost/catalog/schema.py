@@ -64,6 +64,7 @@ class CompiledSchema:
             self._patterns = _check_patterns(self._checked, limits)
             self._cost = measure(self._checked, limits)
             self._mentions = _strip(self._checked)
+        self._compares = bool(self._mentions & _COMPARING)
         room = (limits.max_work - self._cost.root) // max(self._cost.below, 1)
         self._max_values = min(limits.max_values, room)
         self._rust = self._rust_with_bytes = _compile(validator, self._checked)
@@ -91,7 +92,9 @@ class CompiledSchema:
         limits, checked, rust = self._limits, self._checked, self._rust
         count = count_json(value, limits.max_value_depth, self._max_values)
         if not count and self._with_bytes is not None:
-            value = _bytes_replaced(value, limits.max_value_depth, [self._max_values])
+            value = _bytes_replaced(
+                value, limits.max_value_depth, [self._max_values], self._compares
+            )
             count = count_json(value, limits.max_value_depth, self._max_values)
             checked, rust = self._with_bytes, self._rust_with_bytes
         if not count:
@@ -107,7 +110,7 @@ class CompiledSchema:
 
     def _accepts_with_bytes(self, value: object) -> bool:
         depth = self._limits.max_value_depth
-        value = _bytes_replaced(value, depth, [self._max_values])
+        value = _bytes_replaced(value, depth, [self._max_values], self._compares)
         if not count_json(value, depth, self._max_values):
             return False
         if self._patterns and self._is_too_much_text(value):
@@ -238,20 +241,25 @@ def _allowing_bytes(schema: Node) -> Node:
     return schema
 
 
-def _bytes_replaced(value: object, depth: int, room: list[int]) -> object:
-    """A copy with bytes as objects, equal where the bytes are; a value too deep or large as is."""
+def _bytes_replaced(value: object, depth: int, room: list[int], tell_apart: bool) -> object:
+    """A copy with objects for bytes; a value too deep or large as is.
+
+    With `tell_apart` they are equal just where the bytes are, at the price of a digest.
+    """
     room[0] -= 1
     if isinstance(value, _BYTES):
         try:
-            return {_BYTES_KEY: sha256(value).hexdigest()}
+            return {_BYTES_KEY: sha256(value).hexdigest() if tell_apart else ""}
         except (BufferError, ValueError):
             return value  # a released or scattered memoryview
     if depth < 0 or room[0] < 0:
         return value
     if type(value) is dict:
-        return {key: _bytes_replaced(item, depth - 1, room) for key, item in value.items()}
+        return {
+            key: _bytes_replaced(item, depth - 1, room, tell_apart) for key, item in value.items()
+        }
     if type(value) is list or type(value) is tuple:
-        return [_bytes_replaced(item, depth - 1, room) for item in value]
+        return [_bytes_replaced(item, depth - 1, room, tell_apart) for item in value]
     return value
 
 
@@ -265,6 +273,7 @@ def _compile(validator: Any, schema: Any) -> Any:
         raise SchemaRefused("", shown(message), "correct the schema") from None
 
 
+_COMPARING: Final = {"uniqueItems", "enum", "const"}
 _BACKREFERENCE = re.compile(r"\\(?:[1-9]|k<)")
 _NAMES = {"$anchor", "$dynamicAnchor", "$id", "$schema", "$defs", "definitions"}
 # The drafts' own schemas are built into the engine: nothing is fetched.

@@ -80,7 +80,7 @@ class ToolCaller:
         provider = entry.provider
         try:
             payload = entry.encode(params)
-            times = _times(entry, context)
+            times, meta = _prepare(entry, context)
             end = self._now() + times.total
             while True:
                 worker = provider.active_worker or await self._worker(entry, times, end)
@@ -89,7 +89,7 @@ class ToolCaller:
                         entry.method,
                         payload,
                         times,
-                        _meta(times, context),
+                        meta,
                         label=name,
                         on_progress=context.on_progress,
                     )
@@ -117,14 +117,14 @@ class ToolCaller:
         provider = entry.provider
         try:
             payload = entry.encode(params)
-            times = _times(entry, context)
+            times, meta = _prepare(entry, context)
             end = self._now() + times.total
             worker = provider.active_worker or await self._worker(entry, times, end)
             items = worker.channel.stream(
                 entry.method,
                 payload,
                 times,
-                _meta(times, context),
+                meta,
                 label=name,
                 on_progress=context.on_progress,
             )
@@ -169,25 +169,27 @@ class ToolCaller:
             raise CallTimeout(entry.tool.name, times.total) from None
 
 
-def _times(entry: ToolEntry, context: CallContext) -> CallTimes:
-    if context.timeout is None:
-        return entry.times
-    total = min(context.timeout, entry.times.total)
-    return CallTimes(timeout=total, total=total, idle=entry.times.idle)
-
-
-def _meta(times: CallTimes, context: CallContext) -> CallMeta:
-    return CallMeta(
+def _prepare(entry: ToolEntry, context: CallContext) -> tuple[CallTimes, CallMeta]:
+    """How long the call may take, and what goes with it."""
+    if context is _NO_CONTEXT:
+        return entry.times, entry.meta
+    times = entry.times
+    if context.timeout is not None:
+        total = min(context.timeout, times.total)
+        times = CallTimes(timeout=total, total=total, idle=times.idle)
+    meta = CallMeta(
         timeout_ms=max(1, int(times.timeout * 1000)),
         caller=context.caller,
         user_id=context.user_id,
         request_id=context.request_id,
         trace=context.trace,
     )
+    return times, meta
 
 
 def _may_try_again(entry: ToolEntry, died: WorkerDied) -> bool:
     """What was never sent always may; what was sent only if the tool is idempotent."""
-    if died.exit.cause in (Cause.STOPPED, Cause.LOAD_FAILED):
+    # A call that took its worker over the memory limit would do so again.
+    if died.exit.cause in (Cause.STOPPED, Cause.LOAD_FAILED, Cause.MEMORY):
         return False
     return entry.idempotent or not died.outcome_unknown

@@ -13,7 +13,7 @@ from plughost.config import Limits
 from plughost.errors import InvalidParams, PlughostError, ToolError, UnknownTool
 from plughost.rpc.calls import CallTimes
 from plughost.rpc.worker import Worker
-from plughost_protocol import TOOL_PREFIX, ErrorCode, ToolSpec, encode
+from plughost_protocol import TOOL_PREFIX, CallMeta, ErrorCode, ToolSpec, encode
 
 __all__ = ["Tool", "ToolEntry", "ToolProvider", "ToolRefused", "ToolRegistry"]
 
@@ -91,6 +91,7 @@ class ToolEntry:
         "_input",
         "_output",
         "idempotent",
+        "meta",
         "method",
         "provider",
         "streams",
@@ -113,6 +114,8 @@ class ToolEntry:
         self.times = CallTimes(
             timeout=min(spec.timeout or plugin_timeout, total), total=total, idle=spec.idle_timeout
         )
+        self.meta = CallMeta(timeout_ms=int(self.times.timeout * 1000))
+        """What goes with a call that has no context."""
         self.provider = provider
         self.method = TOOL_PREFIX + spec.name
         self.idempotent = spec.idempotent

@@ -210,15 +210,14 @@ class Channel:
         if len(payload) > limits.max_frame:
             raise InvalidParams(label, [f"$ takes {len(params)} bytes: {_too_long(limits)}"])
         self._last_id = call_id
-        call = OpenCall(
-            call_id, label, meta, times, self._reactor.now(), self._reactor.waiter(), on_progress
-        )
+        now = self._reactor.now()
+        call = OpenCall(call_id, label, meta, times, now, self._reactor.waiter(), on_progress)
         call.offset = self._writer.queued
         if meta.credit:
             call.chunks = deque()
             call.credit = meta.credit
         self._open[call_id] = call
-        self._writer.send(payload)
+        self._writer.send(payload, now)
         self._watch(call)
         return call
 
@@ -247,7 +246,7 @@ class Channel:
             size = len(payload)
             raise _AnswerTooLarge(f"the answer takes {size} bytes: {_too_long(self._limits)}")
         if self._end_request(call_id):
-            self._writer.send(payload)
+            self._writer.send(payload, self._reactor.now())
 
     def refuse(self, call_id: int, error: PlughostError, failure: Failure | None = None) -> None:
         """Answer a request of the worker's with an error."""
@@ -355,7 +354,7 @@ class Channel:
 
     def _send(self, message: Message) -> None:
         if not self._closed:
-            self._writer.send(encode(message))
+            self._writer.send(encode(message), self._reactor.now())
 
     def _on_readable(self) -> None:
         self._read_once()

@@ -242,6 +242,7 @@ class Worker:
         if self._verdict is None:
             self._verdict = cause, detail
         self.process.kill()
+        self._template.wake()  # or nobody reaps it
 
     async def stop(self) -> None:
         """End it in good order, down the ladder. Returns when it is reaped, even if cancelled."""
@@ -265,6 +266,7 @@ class Worker:
                 await self.wait()
                 return
             self.process.kill()
+            self._template.wake()
             await self.wait()
 
     async def wait(self) -> None:

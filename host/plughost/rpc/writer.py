@@ -9,10 +9,11 @@ from plughost_protocol import frame_header
 
 __all__ = ["FrameWriter"]
 
-# The first frame of a turn leaves at once and the rest in groups of this size, so that the
-# worker reads while the host still writes. Measured on two cores: one write for a whole turn
-# has them take turns, at two thirds of the calls a second.
+# Of frames that follow each other closely the first leaves at once and the rest in groups of
+# this size, so that the worker reads while the host still writes. Measured on two cores: one
+# write for a whole turn has them take turns, at two thirds of the calls a second.
 _FRAMES_A_WRITE: Final = 8
+_CLOSELY: Final = 50e-6  # seconds
 
 
 class FrameWriter:
@@ -20,11 +21,12 @@ class FrameWriter:
 
     __slots__ = (
         "_fd",
+        "_flush_due",
         "_on_broken",
         "_pending",
         "_reactor",
-        "_turn_open",
         "_unwritten",
+        "_written_at",
         "backlog",
         "queued",
     )
@@ -35,7 +37,8 @@ class FrameWriter:
         self._on_broken = on_broken
         self._pending: list[bytes] = []
         self._unwritten = memoryview(b"")
-        self._turn_open = False
+        self._flush_due = False
+        self._written_at = 0.0
         self.backlog = 0
         """Bytes that wait here."""
         self.queued = 0
@@ -46,19 +49,19 @@ class FrameWriter:
         """Bytes that the pipe has taken, of all that were given."""
         return self.queued - self.backlog
 
-    def send(self, payload: bytes) -> None:
-        """Write a frame, now or with the next group."""
+    def send(self, payload: bytes, now: float) -> None:
+        """Write a frame, at once or with the next group. `now` is the reactor's."""
         frame = frame_header(len(payload)) + payload
         size = len(frame)
         self.queued += size
         self.backlog += size
         self._pending.append(frame)
-        if not self._turn_open:
-            self._turn_open = True
+        if now - self._written_at > _CLOSELY or len(self._pending) >= _FRAMES_A_WRITE:
+            self._written_at = now
+            self._flush()
+        elif not self._flush_due:
+            self._flush_due = True
             self._reactor.call_soon(self._end_turn)
-            self._flush()
-        elif len(self._pending) >= _FRAMES_A_WRITE:
-            self._flush()
 
     def close(self) -> None:
         """Write nothing more. The descriptor is its owner's to close."""
@@ -69,7 +72,7 @@ class FrameWriter:
         self._fd = -1
 
     def _end_turn(self) -> None:
-        self._turn_open = False
+        self._flush_due = False
         self._flush()
 
     def _flush(self) -> None:

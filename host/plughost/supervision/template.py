@@ -98,12 +98,18 @@ class Template:
         self._socket = ours
         self._reactor.add_reader(ours.fileno(), self._on_readable)
 
+    def wake(self) -> None:
+        """Let it run on, if a plugin has stopped it."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     async def spawn(self, spawn: Spawn, fds: list[int], launch: Launch) -> None:
         """Start a worker with its ends of the pipes; `launch` hears of it.
 
         Raises `SpawnRefused`, `TemplateLost`.
         """
         self.start()
+        self.wake()
         assert self._socket is not None  # noqa: S101 - for the type checker
         key = spawn.key
         started = self._starting[key] = self._reactor.waiter()
@@ -169,6 +175,7 @@ class Template:
         self._reactor.remove_reader(self._socket.fileno())
         self._socket.close()
         self._socket = None
+        process.send_signal(signal.SIGCONT)
         # It ends by itself, having killed its workers; one that was stopped or is stuck does not.
         try:
             process.wait(timeout=1.0)
