@@ -14,8 +14,10 @@ from plughost import (
     HostMisuse,
     Limits,
     LogEntry,
+    NotRunning,
     PluginConfig,
     Restart,
+    StartFailed,
     State,
     Totals,
     WorkerDied,
@@ -291,6 +293,85 @@ async def test_a_plugin_can_be_stopped_and_started_again(make_plugin: MakePlugin
         await plugin.start()
         assert plugin.pid != first
         assert await host.call("echo.echo", {"text": "back"}) == "back"
+
+
+async def test_a_disabled_plugin_keeps_its_worker_and_takes_no_calls(
+    make_plugin: MakePlugin,
+) -> None:
+    code = """
+        from plughost_sdk import Plugin, tool
+
+        class Switch(Plugin):
+            seen: list[str] = []
+
+            async def on_enable(self):
+                self.seen.append("enabled")
+
+            def on_disable(self):
+                self.seen.append("disabled")
+                raise RuntimeError("not in the mood")
+
+            @tool
+            async def story(self) -> list[str]:
+                return self.seen
+    """
+    lines: list[LogEntry] = []
+    async with Host([make_plugin("switch", code)], on_log=lines.append) as host:
+        plugin = host.plugins["switch"]
+        pid = plugin.pid
+        await plugin.disable()
+        assert plugin.state is State.DISABLED
+        with pytest.raises(NotRunning, match="state is disabled"):
+            await host.call("switch.story")
+        await plugin.enable()
+        assert await host.call("switch.story") == ["disabled", "enabled"]
+        assert plugin.pid == pid
+        assert any("not in the mood" in entry.message for entry in lines)
+
+        await plugin.disable()
+        assert plugin.worker is not None
+        plugin.worker.process.kill()
+        with anyio.fail_after(5):
+            while plugin.worker is not None:
+                await anyio.lowlevel.checkpoint()
+        assert plugin.state.value == "disabled"
+        await plugin.enable()
+        assert await host.call("switch.story") == []
+
+
+async def test_what_the_operator_disables_is_not_started(make_plugin: MakePlugin) -> None:
+    config = HostConfig(plugins={"echo": PluginConfig(enabled=False)})
+    async with Host([make_plugin("echo", ECHO)], config) as host:
+        plugin = host.plugins["echo"]
+        assert (plugin.state, plugin.pid) == (State.DISABLED, None)
+        await plugin.enable()
+        assert await host.call("echo.echo", {"text": "now"}) == "now"
+
+
+async def test_a_plugin_that_is_being_loaded_can_be_stopped(make_plugin: MakePlugin) -> None:
+    folder = make_plugin("slow", "import time; time.sleep(60)")
+    config = HostConfig(limits=Limits(grace=0.2), plugins={"slow": PluginConfig(enabled=False)})
+    async with Host([folder], config) as host:
+        plugin = host.plugins["slow"]
+        async with anyio.create_task_group() as tasks:
+
+            async def start() -> None:
+                with pytest.raises(StartFailed):
+                    await plugin.enable()
+
+            tasks.start_soon(start)
+            with anyio.fail_after(5):
+                while not plugin.pid:
+                    await anyio.lowlevel.checkpoint()
+                await plugin.stop()
+        assert plugin.state is State.UNLOADED
+        assert plugin.pid is None
+
+
+async def test_a_plugin_that_runs_cannot_be_started_once_more(make_plugin: MakePlugin) -> None:
+    async with Host([make_plugin("echo", ECHO)]) as host:
+        with pytest.raises(HostMisuse, match="active cannot start"):
+            await host.plugins["echo"].start()
 
 
 async def test_files_of_the_plugin_are_left_as_they_are(

@@ -225,7 +225,10 @@ class Host:
         async with anyio.create_task_group() as tasks:
             for plugin_id in order:
                 plugin = self._plugins[plugin_id]
-                if plugin_id in refused:
+                if not self.config.of(plugin_id).enabled:
+                    await plugin.disable()
+                    started[plugin_id].set()
+                elif plugin_id in refused:
                     plugin.refuse(refused[plugin_id])
                     started[plugin_id].set()
                 else:

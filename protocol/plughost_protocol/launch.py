@@ -19,6 +19,7 @@ __all__ = [
     "SpawnFailed",
     "Spawned",
     "StrayKilled",
+    "boot_code",
     "decode_launch_reply",
     "decode_spawn",
 ]
@@ -81,6 +82,22 @@ class StrayKilled(Struct, frozen=True, array_like=True, tag=5):
 
     pid: int
     command: str
+
+
+_BOOT: Final = """
+import sys
+sys.path[:0] = {paths!r}
+# msgspec imports it wherever it lies about, and does without: a tenth of the whole start.
+sys.modules["typing_extensions"] = None
+import msgspec
+del sys.modules["typing_extensions"]
+{then}
+"""
+
+
+def boot_code(paths: list[str], then: str) -> str:
+    """The program of an interpreter that has no site-packages: find our packages, then go on."""
+    return _BOOT.format(paths=paths, then=then)
 
 
 LaunchReply: TypeAlias = Spawned | SpawnFailed | Exited | StrayKilled

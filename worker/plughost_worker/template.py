@@ -30,6 +30,7 @@ from plughost_protocol.launch import (
     Spawned,
     SpawnFailed,
     StrayKilled,
+    boot_code,
     decode_spawn,
 )
 
@@ -190,9 +191,9 @@ def _become_worker(spawn: Spawn, fds: list[int], template: int) -> NoReturn:
         for kind, limit in spawn.rlimits:
             resource.setrlimit(kind, (limit, limit))
         if spawn.interpreter:
-            boot = f"import sys; sys.path[:0] = {sys.path!r}\n"
-            boot += "from plughost_worker.runtime import run_worker\n"
-            boot += f"run_worker({rpc_in}, {rpc_out}, {stack})"
+            then = "from plughost_worker.runtime import run_worker\n"
+            then += f"run_worker({rpc_in}, {rpc_out}, {stack})"
+            boot = boot_code(sys.path, then)
             command = [spawn.interpreter, "-I", "-S", "-c", boot]
             os.execve(spawn.interpreter, command, spawn.env)  # noqa: S606 - no shell wanted
         prctl(_PR_SET_NAME, spawn.name.encode()[:15])

@@ -13,13 +13,22 @@ from plughost.exchange.tools import ToolEntry, ToolRefused, ToolRegistry
 from plughost.exits import Cause, WorkerExit
 from plughost.policy.policy import Policy
 from plughost.reactor import Reactor, Waiter
+from plughost.rpc.calls import CallTimes
 from plughost.rpc.worker import Assignment, Worker
 from plughost.services.router import ServiceRouter
 from plughost.supervision.logbook import LogBook
 from plughost.supervision.restart import GiveUp, RestartTracker
 from plughost.supervision.template import Template
 from plughost.units import format_seconds, parse_bytes, parse_share
-from plughost_protocol import Call, Description, ToolSpec
+from plughost_protocol import (
+    PLUGIN_DISABLE,
+    PLUGIN_ENABLE,
+    Call,
+    CallMeta,
+    Description,
+    ToolSpec,
+    encode,
+)
 
 from .states import Event, State, next_state
 
@@ -125,17 +134,21 @@ class HostedPlugin:
         After that, its workers are restarted as the policy says, until `stop`.
         """
         self._move(Event.START)
+        await self._first_worker()
+
+    async def _first_worker(self) -> None:
         self._tracker.forgive()
         self._runs = True
         self._stopping = anyio.Event()
         self._surroundings.reactor.spawn(self._run)
-        await self._next_settlement()
+        while self._state is State.LOADING:
+            await self._next_settlement()
         if self._state is not State.ACTIVE:
             raise StartFailed(self.id, self.error, self.last_exit)
 
     async def stop(self, drain: float = 0.0) -> None:
         """End its worker in good order, once its calls have ended or `drain` seconds passed."""
-        if self._state in (State.UNLOADED, State.DISABLED, State.DRAINING):
+        if self._state in (State.UNLOADED, State.DRAINING):
             return
         self._move(Event.STOP)
         self.active_worker = None
@@ -152,6 +165,34 @@ class HostedPlugin:
         self._surroundings.tools.replace(self.id, [])
         self._move(Event.STOPPED)
 
+    async def disable(self) -> None:
+        """Take no more calls, and run `on_disable`; the worker lives on with what it holds."""
+        self._move(Event.DISABLE)
+        worker, self.active_worker = self.active_worker, None
+        self._settle()
+        if worker is not None:
+            await self._tell(worker, PLUGIN_DISABLE)
+
+    async def enable(self) -> None:
+        """Take calls again, and run `on_enable`. Raises `StartFailed` where that takes a start."""
+        self._move(Event.ENABLE)
+        worker = self._worker
+        if worker is None or worker.exit is not None:
+            await self._first_worker()
+            return
+        await self._tell(worker, PLUGIN_ENABLE)
+        if self._state is State.LOADING and worker.exit is None:
+            self._activate(worker)
+
+    async def _tell(self, worker: Worker, method: str) -> None:
+        try:
+            times = CallTimes(timeout=self.limits.call_timeout, total=self.limits.call_timeout)
+            await worker.channel.request(
+                method, encode(None), times, CallMeta(), label=f"{self.id} ({method})"
+            )
+        except PlughostError as exc:  # its own hook failed; the operator's word holds
+            self.log.note("error", str(exc))
+
     def refuse(self, reason: str) -> None:
         """It cannot be started at all, for this reason."""
         self._give_up(reason)
@@ -166,7 +207,7 @@ class HostedPlugin:
                 async with self._surroundings.restart_gate:
                     if self._state is not State.RESTARTING:
                         return
-                    self._move(Event.START)
+                    self._move(Event.RETRY)
                     self.stats.restarts += 1
                     await self._start_worker()
         finally:
@@ -199,10 +240,13 @@ class HostedPlugin:
         if self._state is State.LOADING and worker.exit is None:
             around.tools.replace(self.id, entries)
             self._since = around.reactor.now()
-            self.active_worker = worker
-            self.error = ""
-            self._move(Event.LOADED)
-            self._settle()
+            self._activate(worker)
+
+    def _activate(self, worker: Worker) -> None:
+        self.active_worker = worker
+        self.error = ""
+        self._move(Event.LOADED)
+        self._settle()
 
     async def _wait_for_death(self) -> float | None:
         """Seconds until the next start, once the worker is dead; None if there will be none."""
@@ -216,6 +260,10 @@ class HostedPlugin:
             return None
         uptime = self._surroundings.reactor.now() - self._since if self._since else 0.0
         self._since = 0.0
+        if self._state is State.DISABLED:
+            self._move(Event.DIED)
+            self.log.note("warning", f"{end}; it is disabled, so it stays down")
+            return None
         decision = self._tracker.died(end, uptime)
         if isinstance(decision, GiveUp):
             self._give_up(f"{end} ({decision.reason})")

@@ -28,13 +28,15 @@ class State(StrEnum):
     ERROR = "error"
     """It is not tried again until someone acts."""
     DISABLED = "disabled"
-    """The operator does not want it."""
+    """The operator does not want it called; a worker that ran lives on."""
 
 
 class Event(StrEnum):
     """What happens to a plugin."""
 
     START = "start"
+    RETRY = "be tried again"
+    """The back-off is over."""
     LOADED = "loaded"
     DIED = "died"
     """The worker ended, and the restart policy gives it another chance."""
@@ -62,9 +64,10 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.DIED: State.RESTARTING,
         Event.GAVE_UP: State.ERROR,
         Event.STOP: State.DRAINING,
+        Event.DISABLE: State.DISABLED,
     },
     State.RESTARTING: {
-        Event.START: State.LOADING,
+        Event.RETRY: State.LOADING,
         Event.STOP: State.DRAINING,
     },
     State.DRAINING: {Event.STOPPED: State.UNLOADED},
@@ -73,7 +76,11 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.STOP: State.DRAINING,
         Event.DISABLE: State.DISABLED,
     },
-    State.DISABLED: {Event.ENABLE: State.UNLOADED},
+    State.DISABLED: {
+        Event.ENABLE: State.LOADING,
+        Event.DIED: State.DISABLED,
+        Event.STOP: State.DRAINING,
+    },
 }
 
 

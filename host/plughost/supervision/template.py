@@ -21,6 +21,7 @@ from plughost_protocol.launch import (
     Spawned,
     SpawnFailed,
     StrayKilled,
+    boot_code,
     decode_launch_reply,
 )
 
@@ -28,12 +29,7 @@ __all__ = ["Launch", "SpawnRefused", "Template", "TemplateLost"]
 
 _log = logging.getLogger("plughost.template")
 
-_BOOT: Final = """
-import sys
-sys.path[:0] = {paths!r}
-from plughost_worker.template import serve
-serve({fd})
-"""
+_SERVE: Final = "from plughost_worker.template import serve\nserve({fd})"
 
 
 class SpawnRefused(PlughostError):
@@ -85,7 +81,7 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
-            boot = _BOOT.format(paths=_import_paths(), fd=theirs.fileno())
+            boot = boot_code(_import_paths(), _SERVE.format(fd=theirs.fileno()))
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                 [sys.executable, "-I", "-S", "-c", boot],
                 pass_fds=[theirs.fileno()],

@@ -1,0 +1,121 @@
+"""What the command and a running host say to each other over the control socket.
+
+The frames and messages are those of the protocol between host and worker; the methods are
+these. Parameters are msgpack maps, so that a later version may add a field.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from struct import Struct as Packed
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Raw, Struct
+
+from plughost.config import Limits
+from plughost_protocol import MAX_FRAME
+
+__all__ = [
+    "CONTROL_LIMITS",
+    "HOST_CALL",
+    "HOST_LIST",
+    "HOST_TOOLS",
+    "CallTool",
+    "ListPlugins",
+    "ListTools",
+    "Peer",
+    "PluginStatus",
+    "ToolInfo",
+    "peer_of",
+]
+
+HOST_LIST: Final = "host.list"
+"""All plugins: answers with a list of `PluginStatus`."""
+HOST_TOOLS: Final = "host.tools"
+"""The tools, of all plugins or of one: answers with a list of `ToolInfo`."""
+HOST_CALL: Final = "host.call"
+"""Call a tool: answers with its result, or with a stream where credit comes with the call."""
+
+# What a worker sends in a full frame goes on in a frame of ours, with a few bytes around it.
+CONTROL_LIMITS: Final = Limits(max_frame=MAX_FRAME + 64 * 1024)
+
+_CREDENTIALS: Final = Packed("3i")  # struct ucred, unix(7)
+
+
+class ListPlugins(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.list`."""
+
+
+class ListTools(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.tools`."""
+
+    plugin: Annotated[str, Meta(max_length=200)] = ""
+    """One plugin's id, or nothing for all."""
+
+
+class CallTool(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.call`."""
+
+    tool: Annotated[str, Meta(min_length=1, max_length=200)]
+    params: Raw
+    timeout: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+    """Seconds of wall time; never more than the operator's limit."""
+
+
+class PluginStatus(Struct, frozen=True):
+    """A plugin as `plughost list` shows it."""
+
+    id: str
+    """Of a folder that was refused, its name."""
+    state: str
+    """A plugin's state, or `unresponsive`, or `refused` for what was no plugin at all."""
+    version: str = ""
+    pid: int | None = None
+    uptime: float = 0.0
+    """Seconds since its worker was ready."""
+    restarts: int = 0
+    cpu: float = 0.0
+    """Cores in use."""
+    memory: int = 0
+    """Bytes."""
+    calls: int = 0
+    errors: int = 0
+    problem: str = ""
+    """Why it does not run; of one that does, how its last worker ended."""
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == "active"
+
+
+class ToolInfo(Struct, frozen=True):
+    """What `plughost.Tool` holds, for those who need not import it: that takes 0.2 s."""
+
+    name: str
+    plugin: str
+    description: str
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
+    idempotent: bool
+    streams: bool
+    model_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process at the other end of a unix socket, as the kernel vouches for it."""
+
+    pid: int
+    uid: int
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it belongs to us or to root."""
+        return self.uid in (0, os.geteuid())
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Who is at the other end."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(data)
+    return Peer(pid, uid)

@@ -1,0 +1,80 @@
+"""A host of the command's own, for one call or one check."""
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from plughost.config import HostConfig, Restart
+from plughost.errors import PlughostError
+from plughost.exchange.calls import CallContext
+from plughost.host import Host
+from plughost.rpc.calls import ProgressCallback
+
+from .background import stop_at_once
+from .control import ToolInfo
+from .status import better_error, tools_of
+
+__all__ = ["LocalHost", "host_for_once"]
+
+
+@asynccontextmanager
+async def host_for_once(folders: Sequence[Path]) -> AsyncIterator[Host]:
+    """A host that restarts nothing, and whose end waits for no call that was given up."""
+    logging.getLogger("plughost").addHandler(logging.NullHandler())
+    config = HostConfig(restart=Restart(mode="never"))
+    async with Host(folders, config) as host:
+        try:
+            yield host
+        finally:
+            with anyio.move_on_after(config.limits.grace, shield=True) as wait:
+                for plugin in host.plugins.values():
+                    if plugin.worker is not None:
+                        await plugin.worker.channel.drained()
+            if wait.cancelled_caught:
+                stop_at_once(host)
+
+
+class LocalHost:
+    """A host in this process, with the methods of `ControlClient` that a call needs."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, folders: Sequence[Path]) -> AsyncIterator["LocalHost"]:
+        """A host with these folders."""
+        async with host_for_once(folders) as host:
+            yield cls(host)
+
+    async def tools(self, plugin_id: str = "") -> list[ToolInfo]:
+        return tools_of(self._host, plugin_id)
+
+    async def call(
+        self,
+        tool: str,
+        params: Mapping[str, Any],
+        timeout: float | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> Any:
+        context = CallContext(timeout=timeout, caller="plughost call", on_progress=on_progress)
+        try:
+            return await self._host.call(tool, params, context=context)
+        except PlughostError as exc:
+            raise better_error(self._host, exc) from None
+
+    async def stream(
+        self,
+        tool: str,
+        params: Mapping[str, Any],
+        timeout: float | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        context = CallContext(timeout=timeout, caller="plughost call", on_progress=on_progress)
+        async with self._host.stream(tool, params, context=context) as items:
+            async for item in items:
+                yield item

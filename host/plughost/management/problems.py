@@ -1,0 +1,69 @@
+"""Errors as people read them: what, why, and what to type next."""
+
+from typing import Final
+
+from plughost_protocol import ErrorCode
+
+from .exit_codes import HOST_GONE, USAGE, ExitCode, exit_code_of
+
+__all__ = ["CommandFailed", "Problem", "problem_of"]
+
+_NEXT: Final[dict[str, str]] = {
+    HOST_GONE: "plughost list, to see whether a host runs",
+    ErrorCode.INVALID_PARAMS: "plughost tools --json, for the schema of each tool",
+    ErrorCode.LOAD_FAILED: "plughost check DIR, for the traceback",
+    ErrorCode.NOT_RUNNING: "plughost list, for the state of each plugin",
+    ErrorCode.OUTCOME_UNKNOWN: "plughost list, to see why; then call it again if that is safe",
+    ErrorCode.OVERLOADED: "try again in a moment",
+    ErrorCode.TIMEOUT: "give it longer with --timeout SECONDS",
+    ErrorCode.TOOL_ERROR: "add --debug before the command, for the plugin's traceback",
+    ErrorCode.UNKNOWN_METHOD: "plughost tools, for all tools that there are",
+    ErrorCode.WORKER_DIED: "plughost list, to see why",
+}
+
+
+class Problem:
+    """One error: what happened, why, and what to type next. All but the first may be empty."""
+
+    def __init__(
+        self, what: str, why: str = "", then: str = "", *, code: str = USAGE, details: str = ""
+    ) -> None:
+        self.what = what
+        self.why = why
+        self.then = then
+        self.code = code
+        """An error code of the protocol's or of the command's own."""
+        self.details = details
+        """A traceback or stacks, shown with --debug."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return exit_code_of(self.code)
+
+    def as_json(self) -> dict[str, object]:
+        """What `--json` writes to stderr."""
+        facts = {"message": self.what, "why": self.why, "next": self.then, "details": self.details}
+        return {
+            "error": {"code": self.code, "exit_code": int(self.exit_code)}
+            | {name: text for name, text in facts.items() if text}
+        }
+
+
+class CommandFailed(Exception):
+    """Raised when a command cannot do what it was asked. Never shown as a traceback."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.what)
+        self.problem = problem
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that an exception of the host's, or of another host's, stands for."""
+    if isinstance(error, CommandFailed):
+        return error.problem
+    code = getattr(error, "code", ErrorCode.INTERNAL)
+    details = getattr(error, "traceback", "") or getattr(error, "stack", "")
+    then = _NEXT.get(code, "")
+    if exit_code_of(code) is ExitCode.TOOL_ERROR and details:
+        then = _NEXT[ErrorCode.TOOL_ERROR]
+    return Problem(str(error), then=then, code=code, details=details)

@@ -1,0 +1,70 @@
+"""What a host says of its plugins and tools, for the command to show."""
+
+import msgspec
+
+from plughost.errors import NotRunning, PlughostError, UnknownPlugin, UnknownTool
+from plughost.host import Host
+from plughost.lifecycle.plugin import HostedPlugin
+from plughost.lifecycle.states import State
+
+from .control import PluginStatus, ToolInfo
+
+__all__ = ["better_error", "plugin_statuses", "tools_of"]
+
+
+def plugin_statuses(host: Host) -> list[PluginStatus]:
+    """All plugins, and the folders that were refused."""
+    statuses = [_status(host, plugin) for plugin in host.plugins.values()]
+    refused = {name: why for name, why in host.problems.items() if name not in host.plugins}
+    statuses += [PluginStatus(name, "refused", problem=why) for name, why in refused.items()]
+    return sorted(statuses, key=lambda status: status.id)
+
+
+def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
+    usage = host.usage(plugin.id)
+    unresponsive = plugin.state is State.ACTIVE and plugin.is_unresponsive
+    return PluginStatus(
+        id=plugin.id,
+        state="unresponsive" if unresponsive else plugin.state.value,
+        version=plugin.version,
+        pid=plugin.pid or None,
+        uptime=plugin.uptime,
+        restarts=plugin.restarts,
+        cpu=usage.cpu,
+        memory=usage.memory,
+        calls=plugin.stats.calls,
+        errors=plugin.stats.errors,
+        problem=plugin.error or (str(plugin.last_exit) if plugin.last_exit else ""),
+    )
+
+
+def tools_of(host: Host, plugin_id: str = "") -> list[ToolInfo]:
+    """The tools of one plugin or of all. Raises `UnknownPlugin`, `NotRunning`."""
+    if plugin_id:
+        _check_runs(host, plugin_id)
+    tools = [tool for tool in host.tools.values() if plugin_id in ("", tool.plugin)]
+    infos = [msgspec.convert(tool, ToolInfo, from_attributes=True) for tool in tools]
+    return sorted(infos, key=lambda tool: tool.name)
+
+
+def better_error(host: Host, error: PlughostError) -> PlughostError:
+    """Of a tool that is unknown because its plugin does not run, the reason."""
+    if isinstance(error, UnknownTool):
+        plugin_id = error.tool.partition(".")[0]
+        try:
+            _check_runs(host, plugin_id)
+        except NotRunning as exc:
+            return exc
+        except UnknownPlugin:
+            pass
+    return error
+
+
+def _check_runs(host: Host, plugin_id: str) -> None:
+    if plugin_id not in host.plugins and plugin_id in host.problems:
+        raise NotRunning(plugin_id, "refused", host.problems[plugin_id])
+    plugin = host.plugin(plugin_id)
+    if plugin.state is not State.ACTIVE and not any(
+        tool.plugin == plugin_id for tool in host.tools.values()
+    ):
+        raise NotRunning(plugin_id, plugin.state, plugin.error)

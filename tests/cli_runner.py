@@ -1,0 +1,189 @@
+"""Runs the real command in processes of its own, for the tests of the command."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+__all__ = [
+    "COMMAND",
+    "Finished",
+    "Process",
+    "plughost",
+    "running_host",
+    "under_a_terminal",
+    "write_plugin",
+]
+
+COMMAND: Final = str(Path(sys.executable).parent / "plughost")
+_TIMEOUT: Final = 30.0  # seconds; the slowest command takes two on an idle machine
+
+
+def write_plugin(folder: Path, plugin_id: str, code: str, **manifest: Any) -> Path:
+    """Write a plugin into a folder of that name in `folder`, and give its own."""
+    root = folder / plugin_id
+    root.mkdir()
+    fields = {
+        "id": plugin_id,
+        "name": plugin_id,
+        "version": "1.0.0",
+        "permissions": ["tools:register"],
+    }
+    (root / "manifest.json").write_text(json.dumps(fields | manifest))
+    (root / "plugin.py").write_text(code)
+    return root
+
+
+class Finished(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error that `--json` wrote."""
+        found: dict[str, Any] = json.loads(self.err)["error"]
+        return found
+
+
+def _environment(env: dict[str, str] | None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "PLUGHOST_SOCKET"}
+    return kept | {"NO_COLOR": "1"} | (env or {})
+
+
+def plughost(
+    *arguments: object,
+    socket: Path | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    env: dict[str, str] | None = None,
+) -> Finished:
+    """Run a command to its end."""
+    settings = _environment(env) | ({"PLUGHOST_SOCKET": str(socket)} if socket else {})
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=settings,
+        input=b"" if stdin is None else stdin,
+        capture_output=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Process:
+    """A command that runs still, and whose lines can be waited for."""
+
+    def __init__(
+        self, *arguments: object, socket: Path | None = None, env: dict[str, str] | None = None
+    ) -> None:
+        settings = _environment(env) | ({"PLUGHOST_SOCKET": str(socket)} if socket else {})
+        self._process = subprocess.Popen(
+            [COMMAND, *map(str, arguments)],
+            env=settings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.pid = self._process.pid
+        self.output = ""
+        """What has been waited for so far, and before it."""
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reads = threading.Event()
+        self._reads.set()
+        self._hung_up = False
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+        self._reader.start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            for line in stream:
+                self._lines.put(line.decode())
+                self._reads.wait(_TIMEOUT)
+                if self._hung_up:
+                    break
+        self._lines.put(None)
+
+    def stop_reading(self) -> None:
+        """Leave in the pipe what it writes, but for the line that comes next."""
+        self._reads.clear()
+
+    def go_on_reading(self) -> None:
+        self._reads.set()
+
+    def hang_up(self) -> None:
+        """Close the pipe once the next line has come."""
+        self._hung_up = True
+
+    def wait_for(self, pattern: str) -> str:
+        """The next line in which the pattern is found."""
+        while (line := self._lines.get(timeout=_TIMEOUT)) is not None:
+            self.output += line
+            if re.search(pattern, line):
+                return line
+        raise AssertionError(f"ended without {pattern!r}:\n{self.output}")
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit code, with `output` complete."""
+        while (line := self._lines.get(timeout=_TIMEOUT)) is not None:
+            self.output += line
+        return self._process.wait(_TIMEOUT)
+
+    def end(self) -> None:
+        """Kill it if it runs still."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(_TIMEOUT)
+        self._reader.join(_TIMEOUT)
+
+
+@contextmanager
+def running_host(*arguments: object, socket: Path) -> Iterator[Process]:
+    """A host that is ready. Killed at the end, if it has not stopped before."""
+    host = Process("run", *arguments, socket=socket)
+    try:
+        host.wait_for("^ready")
+        yield host
+    finally:
+        host.end()
+
+
+def under_a_terminal(*arguments: object, socket: Path) -> str:
+    """What a command writes to a terminal, on either stream."""
+    ours, theirs = os.openpty()
+    settings = _environment({"TERM": "xterm", "COLUMNS": "100", "PLUGHOST_SOCKET": str(socket)})
+    with subprocess.Popen(
+        [COMMAND, *map(str, arguments)], env=settings, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        watchdog = threading.Timer(_TIMEOUT, process.kill)
+        watchdog.start()
+        seen = b""
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            try:
+                while data := terminal.read(65536):
+                    seen += data
+            except OSError:  # EIO: the other end is closed
+                pass
+        process.wait(_TIMEOUT)
+        watchdog.cancel()
+    return seen.decode()

@@ -1,0 +1,98 @@
+"""`plughost new` and `plughost check`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plughost.management.new import new_plugin
+from plughost.management.output import Output
+from plughost.management.problems import CommandFailed
+
+from .cli_runner import plughost, write_plugin
+
+
+def test_a_new_plugin_passes_its_check_its_tests_and_answers_a_call(tmp_path: Path) -> None:
+    made = plughost("new", "my-plugin", "--dir", tmp_path)
+    assert made.code == 0
+    root = tmp_path / "my-plugin"
+    assert f"plughost call --dir {root} my-plugin.hello name=you" in made.out
+    check = plughost("check", root)
+    assert (check.code, "my-plugin.hello" in check.out) == (0, True), check
+    call = plughost("call", "--dir", root, "my-plugin.hello", "name=you")
+    assert (call.code, call.out) == (0, "Hello, you.\n")
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(root)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert tests.returncode == 0, tests.stdout
+    assert "2 passed" in tests.stdout
+
+
+def test_a_bad_id_is_wrong_usage(tmp_path: Path) -> None:
+    done = plughost("new", "../up", "--dir", tmp_path)
+    assert (done.code, "cannot be a plugin's id" in done.err) == (2, True), done
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["My_Plugin", "1st", "", "a b", "../up", "x" * 65, "-", "a\n"])
+def test_a_bad_id_is_refused_with_a_good_one(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        new_plugin(Output(), name, tmp_path)
+    better = caught.value.problem.then.removeprefix("plughost new ")
+    assert new_plugin(Output(), better, tmp_path) == 0
+
+
+def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    done = plughost("new", "taken", "--dir", tmp_path, "--json")
+    assert (done.code, "exists already" in done.error["message"]) == (1, True)
+    assert not list((tmp_path / "taken").iterdir())
+
+
+def test_new_tells_in_json_what_it_wrote(tmp_path: Path) -> None:
+    done = plughost("new", "demo", "--json", cwd=tmp_path)
+    assert done.json == {
+        "id": "demo",
+        "path": "demo",
+        "files": ["manifest.json", "plugin.py", "tests/test_plugin.py"],
+    }
+
+
+def test_check_names_every_problem_of_a_manifest(tmp_path: Path) -> None:
+    root = write_plugin(tmp_path, "odd", "", version="one", main="other.py", limits={"cpu": "x"})
+    done = plughost("check", root)
+    assert done.code == 1
+    assert "version:" in done.out
+    fixed = json.loads((root / "manifest.json").read_text()) | {"version": "1.0.0"}
+    (root / "manifest.json").write_text(json.dumps(fixed))
+    done = plughost("check", root)
+    assert f"{root}/manifest.json: limits.cpu:" in done.out
+    assert f"{root}/manifest.json: main: there is no file 'other.py'" in done.out
+
+
+def test_check_shows_the_traceback_of_a_plugin_that_does_not_load(tmp_path: Path) -> None:
+    write_plugin(tmp_path, "boom", "import sys\nprint('so far')\n1 / 0\n")
+    write_plugin(tmp_path, "fine", "from plughost_sdk import Plugin\nplugin = Plugin()\n")
+    done = plughost("check", tmp_path)
+    assert done.code == 1
+    assert "ZeroDivisionError" in done.out
+    assert 'plugin.py", line 3' in done.out
+    assert "so far" in done.out
+    assert "it offers no tools" in done.out
+    boom, fine = plughost("check", tmp_path, "--json").json
+    assert (boom["id"], boom["ok"], fine["id"], fine["ok"]) == ("boom", False, "fine", True)
+    assert set(boom) == {"path", "id", "ok", "problems", "log", "tools"}
+    assert any("Traceback" in line for line in boom["log"])
+
+
+def test_check_of_nothing_is_a_failure(tmp_path: Path) -> None:
+    done = plughost("check", tmp_path)
+    assert (done.code, "holds no plugin" in done.out) == (1, True)
+    assert plughost("check").code == 2
