@@ -258,7 +258,7 @@ class Dispatcher:
             type=_sendable(type(exc).__name__), traceback=_sendable(plugin_traceback(exc))
         )
         if isinstance(exc, ToolError):
-            own = _sendable(exc.code)[:100] if isinstance(exc.code, str) else ""
+            own = _sendable(str(exc.code))[:100]
             self._fail(call_id, own or code, words(exc), failure)
         elif isinstance(exc, HostError):
             # What the host refused the plugin, the plugin's caller learns by the same code.

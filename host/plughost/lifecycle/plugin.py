@@ -38,6 +38,9 @@ __all__ = ["HostedPlugin", "PluginStats", "Surroundings"]
 _MAX_TOOLS: Final = 1000  # the host keeps and compiles the schema of each
 
 
+_STACK_LINES: Final = 100  # of a dead worker's threads, in its plugin's log
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all plugins of a host share."""
@@ -258,6 +261,8 @@ class HostedPlugin:
         end = self.last_exit
         if self._state is State.DRAINING or end is None:
             return None
+        for line in end.stack.splitlines()[:_STACK_LINES]:
+            self.log.note("warning", line)
         uptime = self._surroundings.reactor.now() - self._since if self._since else 0.0
         self._since = 0.0
         if self._state is State.DISABLED:

@@ -240,6 +240,9 @@ class Channel:
 
     def answer(self, call_id: int, value: object) -> None:
         """Answer a request of the worker's. Raises `TypeError` for what msgpack cannot hold."""
+        limits = self._limits
+        if self._writer.backlog >= limits.max_outgoing:
+            raise Overloaded("", "answers that its worker does not read", limits.max_outgoing)
         payload = encode(Result(call_id, Raw(encode(value))))
         if len(payload) > self._limits.max_frame:
             # Encoded anew, a value that came in one frame need not fit in another.
@@ -273,6 +276,9 @@ class Channel:
         self._count_frame()
         if message.id <= self._last_request:
             self._violated(f"call id {message.id} after {self._last_request}")
+            return
+        if self._writer.backlog >= 2 * self._limits.max_outgoing:
+            self._violated("it does not read the answers to its calls")
             return
         self._last_request = message.id
         parent = self._open.get(message.meta.parent)

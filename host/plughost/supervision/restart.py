@@ -59,7 +59,7 @@ class RestartTracker:
             return GiveUp(_too_often(exit, same, policy.period))
         if len(self._deaths) > policy.limit:
             return GiveUp(f"it died {len(self._deaths)} times in {format_seconds(policy.period)}")
-        delay = min(policy.backoff * 2.0 ** (len(self._deaths) - 1), policy.backoff_max)
+        delay = min(policy.backoff * 2.0 ** min(len(self._deaths) - 1, 60), policy.backoff_max)
         return Again(delay * (1 + policy.jitter * (2 * self._vary() - 1)))
 
     def forgive(self) -> None:
