@@ -128,6 +128,11 @@ async def count_up_async(n: int):
         seen.append("closed")
 
 @plugin.tool
+async def drip():
+    while True:
+        yield "drop"
+
+@plugin.tool
 async def register(name: str) -> None:
     async def late(n: int) -> int:
         return n * 2
@@ -357,6 +362,17 @@ async def test_a_reader_that_stops_ends_the_stream_in_the_tool(host: Host) -> No
     with anyio.fail_after(5):
         while await host.call("demo.what_was_seen") != ["closed"]:
             await anyio.lowlevel.checkpoint()
+
+
+async def test_a_stream_ends_at_its_deadline_even_while_its_reader_is_behind(host: Host) -> None:
+    async def read_slowly() -> None:
+        async with host.stream("demo.drip", context=CallContext(timeout=0.2)) as stream:
+            async for _ in stream:
+                await anyio.sleep(0.05)
+
+    with anyio.fail_after(10), pytest.raises(CallTimeout):
+        await read_slowly()
+    assert await host.call("demo.add", {"a": 1}) == 3
 
 
 async def test_a_plain_call_of_a_streaming_tool_gets_the_items_as_a_list(host: Host) -> None:

@@ -13,8 +13,9 @@ from plughost.exchange.tools import ToolEntry, ToolRefused, ToolRegistry
 from plughost.exits import Cause, WorkerExit
 from plughost.policy.policy import Policy
 from plughost.reactor import Reactor, Waiter
+from plughost.rpc.assignment import Assignment
 from plughost.rpc.calls import CallTimes
-from plughost.rpc.worker import Assignment, Worker
+from plughost.rpc.worker import Worker
 from plughost.services.router import ServiceRouter
 from plughost.supervision.logbook import LogBook
 from plughost.supervision.restart import GiveUp, RestartTracker

@@ -201,7 +201,7 @@ class _Connection:
                 if memoryview(answer).nbytes > CONTROL_LIMITS.max_frame - 1024:
                     raise _TooLarge(call.method)  # noqa: TRY301 - answered as all others are
                 self._drop_if_it_does_not_read()
-                self.channel.answer(call.id, answer)
+                self.channel.requests.answer(call.id, answer)
                 return
             error = _Cancelled("cancelled")
         except PlughostError as exc:
@@ -214,7 +214,7 @@ class _Connection:
             self._credits.pop(call.id, None)
         details = getattr(error, "traceback", "") or getattr(error, "stack", "")
         type_name = getattr(error, "type", "") or type(error).__name__
-        self.channel.refuse(call.id, error, Failure(type=type_name, traceback=details))
+        self.channel.requests.refuse(call.id, error, Failure(type=type_name, traceback=details))
 
     async def _run(self, call: Call) -> object:
         method = _METHODS.get(call.method)

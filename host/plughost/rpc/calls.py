@@ -11,7 +11,7 @@ from msgspec import Raw
 from plughost.reactor import Waiter
 from plughost_protocol import CallMeta, Progress
 
-__all__ = ["STREAM_WINDOW", "CallTimes", "OpenCall", "ProgressCallback"]
+__all__ = ["STREAM_WINDOW", "CallTimes", "OpenCall", "OpenStream", "ProgressCallback"]
 
 STREAM_WINDOW: Final = 8
 """Chunks that a stream may be ahead of its reader."""
@@ -38,8 +38,6 @@ class OpenCall:
         "_requests",
         "_waiting_since",
         "abandoned",
-        "chunks",
-        "credit",
         "deadline",
         "hard_deadline",
         "host_wait",
@@ -82,9 +80,6 @@ class OpenCall:
         """Seconds for which the worker waited for the host on behalf of this call."""
         self.offset = 0
         """Bytes that were queued for the pipe before this call."""
-        self.credit = 0
-        self.chunks: deque[Raw] | None = None
-        """What a stream has received and its reader has not taken."""
         self._requests = 0
         self._waiting_since = 0.0
 
@@ -124,10 +119,75 @@ class OpenCall:
         if self.times.idle is not None:
             self.deadline = min(now + self.times.idle, self.hard_deadline)
 
+    def answer(self, raw: Raw) -> None:
+        """End it with a value for the caller, who may have gone already."""
+        if not self.waiter.done():
+            self.waiter.set_result(raw)
+
     def fail(self, error: BaseException) -> None:
-        """End it for the caller, who may have gone already."""
+        """End it with an error for the caller, who may have gone already."""
         if not self.waiter.done():
             self.waiter.set_exception(error)
 
     def __repr__(self) -> str:
         return f"<OpenCall {self.id} {self.label}>"
+
+
+class OpenStream(OpenCall):
+    """A call that is answered by chunks, and a value or an error that ends them."""
+
+    __slots__ = ("_error", "_new_waiter", "chunks", "credit", "ended")
+
+    def __init__(
+        self,
+        call_id: int,
+        label: str,
+        meta: CallMeta,
+        times: CallTimes,
+        now: float,
+        new_waiter: Callable[[], Waiter[Any]],
+        on_progress: ProgressCallback | None,
+    ) -> None:
+        super().__init__(call_id, label, meta, times, now, new_waiter(), on_progress)
+        self.chunks: deque[Raw] = deque()
+        """What has come and the reader has not taken."""
+        self.credit = meta.credit
+        """Chunks that the worker may send still."""
+        self.ended = False
+        self._new_waiter = new_waiter
+        self._error: BaseException | None = None
+
+    def add(self, raw: Raw, now: float) -> None:
+        """A chunk has come."""
+        self.credit -= 1
+        self.touch(now)
+        if not self.ended:
+            self.chunks.append(raw)
+            self._wake()
+
+    def answer(self, raw: Raw) -> None:  # noqa: ARG002 - a stream ends without a value
+        self._end(None)
+
+    def fail(self, error: BaseException) -> None:
+        self._end(error)
+
+    async def more(self) -> bool:
+        """Wait for chunks; False once the stream has ended well. Raises what ended it badly."""
+        while not self.chunks and not self.ended:
+            await self.waiter
+            self.waiter = self._new_waiter()
+        if self.chunks:
+            return True
+        if self._error is not None:
+            raise self._error
+        return False
+
+    def _end(self, error: BaseException | None) -> None:
+        if not self.ended:
+            self.ended = True
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self.waiter.done():
+            self.waiter.set_result(None)

@@ -10,20 +10,13 @@ Ending it in good order goes down a ladder, each rung with a bounded wait:
 """
 
 import math
-import os
-import resource
 import signal
-import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
 import msgspec
 
-from plughost.catalog.discovery import Found
-from plughost.config import Limits
 from plughost.errors import (
     CallTimeout,
     PlughostError,
@@ -40,7 +33,7 @@ from plughost.supervision.process import Process
 from plughost.supervision.stacks import StackReader
 from plughost.supervision.template import SpawnRefused, Template, TemplateLost
 from plughost.text import clean
-from plughost.units import MiB, format_bytes, format_seconds
+from plughost.units import format_bytes, format_seconds
 from plughost_protocol import (
     EXIT_OUT_OF_MEMORY,
     LOG_TOPIC,
@@ -59,47 +52,32 @@ from plughost_protocol import (
     Ping,
     Pong,
     ProtocolError,
-    Welcome,
-    WireLimits,
     encode,
     negotiate,
 )
-from plughost_protocol.launch import STACK_SIGNAL_OFFSET, Spawn
+from plughost_protocol.launch import STACK_SIGNAL_OFFSET
 
+from .assignment import Assignment
 from .calls import CallTimes, OpenCall
 from .channel import Channel
 
-__all__ = ["Assignment", "Worker", "WorkerOwner"]
+__all__ = ["Worker", "WorkerOwner"]
 
 _TRACEBACK_LINES: Final = 100  # in the log, of a plugin that does not load
 _PING_EVERY: Final = 10.0  # seconds; asks an idle worker whether its loop is alive
-# Address space beyond the memory limit: interpreter, libraries and thread stacks map far more
-# than they touch. The watch sees what is touched; this stops what grows faster than it looks.
-_ADDRESS_SPACE_SLACK: Final = 1024 * MiB
 
 
 class WorkerOwner(Protocol):
     """Who started the worker."""
 
     def on_request(self, worker: "Worker", call: Call) -> None:
-        """The plugin asks for something: `worker.channel.answer` or `refuse` ends it."""
+        """The plugin asks for something: `worker.channel.requests` answers or refuses it."""
 
     def on_request_cancelled(self, worker: "Worker", call_id: int) -> None:
         """It no longer wants the answer."""
 
     def on_exit(self, worker: "Worker", exit: WorkerExit) -> None:
         """It is dead and reaped, and its open calls have ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What a worker is to run."""
-
-    plugin: Found
-    limits: Limits
-    grants: tuple[str, ...]
-    config: Mapping[str, Any]
-    fork: bool
 
 
 class Worker:
@@ -192,21 +170,7 @@ class Worker:
         raise StartFailed(self.plugin_id, str(self.exit), self.exit)
 
     async def _spawn(self) -> None:
-        assignment = self._assignment
-        limits = self.limits
-        root = str(assignment.plugin.root)
-        spawn = Spawn(
-            key=self._template.new_key(),
-            name=self.plugin_id,
-            cwd=root,
-            env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": root, "TZ": _time_zone()},
-            rlimits=[
-                (resource.RLIMIT_CORE, 0),
-                (resource.RLIMIT_NOFILE, limits.open_files),
-                (resource.RLIMIT_AS, limits.memory + _ADDRESS_SPACE_SLACK),
-            ],
-            interpreter="" if assignment.fork else sys.executable,
-        )
+        spawn = self._assignment.spawn(self._template.new_key())
         await self._template.spawn(spawn, self.process.pipes.child_ends, self.process)
 
     def _greet(self, hello: Hello) -> None:
@@ -219,19 +183,7 @@ class Worker:
         except ProtocolError as exc:
             self.end(Cause.VIOLATION, str(exc))
             return
-        assignment = self._assignment
-        limits = self.limits
-        self.channel.send(
-            Welcome(
-                version,
-                str(assignment.plugin.root),
-                assignment.plugin.manifest.main,
-                msgspec.to_builtins(assignment.plugin.manifest),
-                dict(assignment.config),
-                list(assignment.grants),
-                WireLimits(limits.max_frame, limits.requests_in_flight, limits.threads),
-            )
-        )
+        self.channel.send(self._assignment.welcome(version))
         if not self._hello.done():  # it came too late
             self._hello.set_result(None)
 
@@ -417,7 +369,3 @@ class Worker:
     def __repr__(self) -> str:
         state = self.exit or ("unresponsive" if self.unresponsive else "running")
         return f"<Worker {self.plugin_id} {state} pid={self.pid} calls={self.channel.open_calls}>"
-
-
-def _time_zone() -> str:
-    return os.environ.get("TZ", "UTC")

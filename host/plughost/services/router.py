@@ -67,7 +67,7 @@ class ServiceRouter:
 
     def start(self, worker: Worker, policy: Policy, call: Call) -> None:
         """Begin to answer a request."""
-        parent = worker.channel.parent_of(call.id)
+        parent = worker.channel.requests.parent_of(call.id)
         request = Request(worker.plugin_id, policy, worker, call.meta, parent)
         self._scopes[worker, call.id] = None
         self._reactor.spawn(self._answer, request, call)
@@ -87,7 +87,7 @@ class ServiceRouter:
             with anyio.CancelScope() as scope:
                 if key in self._scopes:
                     self._scopes[key] = scope
-                    channel.answer(call.id, await self._run(request, call))
+                    channel.requests.answer(call.id, await self._run(request, call))
                     return
         except PlughostError as exc:
             error = exc
@@ -96,7 +96,7 @@ class ServiceRouter:
             error = PlughostError(f"the host failed at {call.method}; its log says why")
         finally:
             self._scopes.pop(key, None)
-        channel.refuse(call.id, error)
+        channel.requests.refuse(call.id, error)
 
     async def _run(self, request: Request, call: Call) -> object:
         known = self._methods.get(call.method)

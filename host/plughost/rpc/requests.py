@@ -1,0 +1,109 @@
+"""The worker's own calls to the host: each is answered once, and the call it serves waits."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Raw
+
+from plughost.config import Limits
+from plughost.errors import Overloaded, PlughostError
+from plughost_protocol import Call, Error, ErrorCode, Failure, Message, Result, encode
+
+from .calls import OpenCall
+
+__all__ = ["RequestOwner", "Requests", "frame_limit"]
+
+
+class AnswerTooLarge(PlughostError):
+    """Raised when an answer does not fit in a frame."""
+
+    code = ErrorCode.RESULT_TOO_LARGE
+
+
+class RequestOwner(Protocol):
+    """The channel, as its requests need it."""
+
+    @property
+    def backlog(self) -> int: ...
+    @property
+    def now(self) -> Callable[[], float]: ...
+    def send(self, message: Message) -> None: ...
+    def open_call(self, call_id: int) -> OpenCall | None: ...
+    @property
+    def watch(self) -> Callable[[OpenCall], None]: ...
+    @property
+    def violated(self) -> Callable[[str], None]: ...
+
+
+class Requests:
+    """Requests that the worker has made and the host has not answered."""
+
+    def __init__(
+        self, channel: RequestOwner, limits: Limits, on_call: Callable[[Call], None]
+    ) -> None:
+        self._channel = channel
+        self._limits = limits
+        self._on_call = on_call
+        self._open: dict[int, OpenCall | None] = {}  # with the call that each one serves
+        self._last_id = 0
+
+    def __contains__(self, request_id: int) -> bool:
+        return request_id in self._open
+
+    def parent_of(self, request_id: int) -> OpenCall | None:
+        """The call that a request is made for."""
+        return self._open.get(request_id)
+
+    def received(self, message: Call) -> None:
+        """A request has come: hand it on, refuse it at a bound, or call it a violation."""
+        channel, limits = self._channel, self._limits
+        if message.id <= self._last_id:
+            channel.violated(f"call id {message.id} after {self._last_id}")
+            return
+        if channel.backlog >= 2 * limits.max_outgoing:
+            channel.violated("it does not read the answers to its calls")
+            return
+        self._last_id = message.id
+        parent = channel.open_call(message.meta.parent)
+        self._open[message.id] = parent
+        if parent is not None:
+            parent.request_began(channel.now())
+        if len(self._open) > limits.requests_in_flight:
+            self.refuse(message.id, Overloaded("", "requests in flight", limits.requests_in_flight))
+        else:
+            self._on_call(message)
+
+    def answer(self, request_id: int, value: object) -> None:
+        """Answer with a value. Raises `TypeError` for what msgpack cannot hold."""
+        limits = self._limits
+        if self._channel.backlog >= limits.max_outgoing:
+            raise Overloaded("", "answers that its worker does not read", limits.max_outgoing)
+        raw = Raw(encode(value))
+        message = Result(request_id, raw)
+        # Encoded anew, a value that came in one frame need not fit in another.
+        if len(encode(message)) > limits.max_frame:
+            size = memoryview(raw).nbytes
+            raise AnswerTooLarge(f"the answer takes {size} bytes: {frame_limit(limits)}")
+        self._end(request_id)
+        self._channel.send(message)
+
+    def refuse(self, request_id: int, error: PlughostError, failure: Failure | None = None) -> None:
+        """Answer with an error."""
+        self._end(request_id)
+        failure = failure or Failure(
+            type=type(error).__name__, permission=getattr(error, "permission", "")
+        )
+        # A tool's own code may have grown when it was cleaned.
+        code = error.code[:100] or ErrorCode.INTERNAL
+        self._channel.send(Error(request_id, code, str(error)[:10_000], Raw(encode(failure))))
+
+    def _end(self, request_id: int) -> None:
+        parent = self._open.pop(request_id)
+        if parent is not None:
+            parent.request_ended(self._channel.now())
+            self._channel.watch(parent)
+
+
+def frame_limit(limits: Limits) -> str:
+    """The bound, in words."""
+    return f"a frame holds at most {limits.max_frame} bytes"
