@@ -276,7 +276,7 @@ async def test_progress_reaches_the_caller_and_starts_the_idle_timeout_anew(host
     assert await host.call("demo.work", {"steps": 5, "pause": 0.1}, context=context) == 5
     assert seen[0] == (1, 5, "step 1")
     assert len(seen) == 5
-    with pytest.raises(CallTimeout):
+    with pytest.raises(CallTimeout, match="reported no progress for 300 ms"):
         await host.call("demo.work", {"steps": 2, "pause": 5})
 
 

@@ -109,7 +109,8 @@ def test_an_explicit_schema_takes_the_arguments_as_they_come() -> None:
 
 
 def test_the_return_annotation_is_the_output_schema_but_of_streams_and_nothing() -> None:
-    async def point() -> Point: ...
+    async def point() -> Point:
+        return Point(1)
 
     async def nothing() -> None: ...
 
@@ -162,6 +163,16 @@ def test_a_subclass_may_override_a_tool_and_needs_no_init() -> None:
 
     assert [found.name for found in Derived().tools()] == ["hello"]
     assert [found.name for found in Base().tools()] == ["greet"]
+
+
+def test_one_function_can_be_two_tools() -> None:
+    plugin = Plugin()
+
+    @plugin.tool(name="one")
+    @plugin.tool(name="two")
+    async def shared() -> None: ...
+
+    assert sorted(found.name for found in plugin.tools()) == ["one", "two"]
 
 
 def test_the_api_is_there_only_after_loading() -> None:

@@ -136,19 +136,30 @@ class TooDeep(PlughostError):
 class CallTimeout(PlughostError):
     """Raised when a call's deadline passed. The worker was told to stop it.
 
-    `timeout` and `host_wait` are seconds; `stack` holds the Python stacks of the worker's
-    threads at the deadline, as far as it still gave them.
+    `timeout` and `host_wait` are seconds; `idle` tells whether it was the time without progress
+    that ran out. `stack` holds the Python stacks of the worker's threads at the deadline, as far
+    as it still gave them.
     """
 
     code = ErrorCode.TIMEOUT
 
-    def __init__(self, tool: str, timeout: float, host_wait: float = 0.0, stack: str = "") -> None:
-        waited = f", {format_seconds(host_wait)} of it waiting for the host" if host_wait else ""
-        super().__init__(f"{tool} did not answer within {format_seconds(timeout)}{waited}")
+    def __init__(
+        self,
+        tool: str,
+        timeout: float,
+        host_wait: float = 0.0,
+        stack: str = "",
+        *,
+        idle: bool = False,
+    ) -> None:
+        late = "reported no progress for" if idle else "did not answer within"
+        waited = f"; it waited {format_seconds(host_wait)} for the host" if host_wait else ""
+        super().__init__(f"{tool} {late} {format_seconds(timeout)}{waited}")
         self.tool = tool
         self.timeout = timeout
         self.host_wait = host_wait
         self.stack = stack
+        self.idle = idle
 
 
 class ToolError(PlughostError):

@@ -248,7 +248,7 @@ class Host:
             await anyio.sleep(self._watch.look())
 
     def _register_tool(self, request: Request, spec: ToolSpec) -> None:
-        self._plugins[request.plugin_id].register_tool(spec)
+        self._plugins[request.plugin_id].offers.add(spec)
 
     def _unregister_tool(self, request: Request, name: str) -> None:
-        self._plugins[request.plugin_id].unregister_tool(name)
+        self._plugins[request.plugin_id].offers.remove(name)

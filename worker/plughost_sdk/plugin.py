@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .tools import MARK, Handler, Tool, ToolOptions, tool
+from .tools import MARK, Handler, Tool, ToolOptions
 
 if TYPE_CHECKING:
     from .api import PluginAPI
@@ -23,7 +23,7 @@ class Plugin:
     """
 
     _api: "PluginAPI | None" = None
-    _functions: list[Handler] | None = None
+    _functions: list[tuple[Handler, ToolOptions]] | None = None
 
     async def on_load(self, api: "PluginAPI") -> None:
         """Called once, before any tool."""
@@ -64,20 +64,20 @@ class Plugin:
         def register(target: F) -> F:
             if self._functions is None:  # a subclass need not call __init__
                 self._functions = []
-            self._functions.append(tool(**options)(target))
+            self._functions.append((target, ToolOptions(**options)))
             return target
 
         return register if function is None else register(function)
 
     def tools(self) -> Iterator[Tool]:
         """The declared tools. Raises `PluginMistake` on one that cannot be."""
-        for function in self._functions or []:
-            yield Tool(function, getattr(function, MARK))
+        for function, options in self._functions or []:
+            yield Tool(function, options)
         seen: set[str] = set()
         for owner in type(self).__mro__:
             for attribute, value in vars(owner).items():
-                options = getattr(value, MARK, None)
+                marked = getattr(value, MARK, None)
                 # An override in a subclass stands for the method that it overrides.
-                if isinstance(options, ToolOptions) and attribute not in seen:
-                    yield Tool(getattr(self, attribute), options)
+                if isinstance(marked, ToolOptions) and attribute not in seen:
+                    yield Tool(getattr(self, attribute), marked)
                 seen.add(attribute)

@@ -9,7 +9,7 @@ import anyio
 from plughost.catalog.discovery import Found
 from plughost.config import HostConfig, Limits
 from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, StartFailed
-from plughost.exchange.tools import ToolEntry, ToolRefused, ToolRegistry
+from plughost.exchange.tools import ToolRegistry
 from plughost.exits import Cause, WorkerExit
 from plughost.policy.policy import Policy
 from plughost.reactor import Reactor, Waiter
@@ -26,17 +26,13 @@ from plughost_protocol import (
     PLUGIN_ENABLE,
     Call,
     CallMeta,
-    Description,
-    ToolSpec,
     encode,
 )
 
+from .offers import Offers
 from .states import Event, State, next_state
 
 __all__ = ["HostedPlugin", "PluginStats", "Surroundings"]
-
-
-_MAX_TOOLS: Final = 1000  # the host keeps and compiles the schema of each
 
 
 _STACK_LINES: Final = 100  # of a dead worker's threads, in its plugin's log
@@ -80,6 +76,9 @@ class HostedPlugin:
         """Why it is in `error`, in one line."""
         self.limits = _limits(found, surroundings.config)
         self.policy = Policy(self.id, found.manifest.wishes())
+        timeout = found.manifest.limits.timeout or self.limits.call_timeout
+        self.offers = Offers(self, self.policy, surroundings.tools, timeout)
+        """Its tools."""
         self.active_worker: Worker | None = None
         """The worker that takes calls now."""
         self._state = State.UNLOADED
@@ -166,7 +165,7 @@ class HostedPlugin:
         with anyio.CancelScope(shield=True):
             while self._runs:
                 await self._next_settlement()
-        self._surroundings.tools.replace(self.id, [])
+        self.offers.install([])
         self._move(Event.STOPPED)
 
     async def disable(self) -> None:
@@ -235,14 +234,14 @@ class HostedPlugin:
         self._worker = worker
         try:
             description = await worker.start()
-            entries = self._entries(description)
+            entries = await self.offers.prepare(description)
         except StartFailed:
             return
         except PlughostError as exc:  # what it offers is not acceptable
             worker.end(Cause.LOAD_FAILED, str(exc))
             return
         if self._state is State.LOADING and worker.exit is None:
-            around.tools.replace(self.id, entries)
+            self.offers.install(entries)
             self._since = around.reactor.now()
             self._activate(worker)
 
@@ -288,37 +287,6 @@ class HostedPlugin:
 
     def _move(self, event: Event) -> None:
         self._state = next_state(self._state, event)
-
-    # What it offers
-
-    def _entries(self, description: Description) -> list[ToolEntry]:
-        if description.tools:
-            self.policy.check("tools:register")
-        if len(description.tools) > _MAX_TOOLS:
-            first = f"{self.id}.{description.tools[_MAX_TOOLS].name}"
-            raise ToolRefused(first, f"a plugin may offer {_MAX_TOOLS} tools")
-        entries: dict[str, ToolEntry] = {}
-        for spec in description.tools:
-            entry = self._entry(spec)
-            if entry.tool.name in entries:
-                raise ToolRefused(entry.tool.name, "it is declared twice")
-            entries[entry.tool.name] = entry
-        return list(entries.values())
-
-    def _entry(self, spec: ToolSpec) -> ToolEntry:
-        timeout = self.found.manifest.limits.timeout or self.limits.call_timeout
-        return ToolEntry(self, spec, timeout)
-
-    def register_tool(self, spec: ToolSpec) -> None:
-        """The running plugin offers one more tool. Raises `ToolRefused`."""
-        offered = sum(entry.tool.plugin == self.id for entry in self._surroundings.tools)
-        if offered >= _MAX_TOOLS:
-            raise ToolRefused(f"{self.id}.{spec.name}", f"a plugin may offer {_MAX_TOOLS} tools")
-        self._surroundings.tools.add(self._entry(spec))
-
-    def unregister_tool(self, name: str) -> None:
-        """It takes one back. Raises `UnknownTool`."""
-        self._surroundings.tools.remove(f"{self.id}.{name}")
 
     # ToolProvider
 

@@ -90,6 +90,13 @@ class OpenCall:
             return self.kill_at
         return self.hard_deadline if self._requests else self.deadline
 
+    def limit(self, now: float) -> tuple[float, bool]:
+        """The seconds that ran out at its deadline, and whether it was the idle timeout."""
+        times = self.times
+        if now >= self.hard_deadline:
+            return times.total, False
+        return (times.timeout, False) if times.idle is None else (times.idle, True)
+
     def remaining(self, now: float) -> float:
         """Seconds of wall time that it may still take."""
         return max(self.hard_deadline - now, 0.0)

@@ -240,6 +240,11 @@ class Channel:
         """Whether a handler may be at work: something that explains a busy loop."""
         return any(call.id <= self._acked for call in self._open.values())
 
+    @property
+    def unsolicited(self) -> int:
+        """Frames from the other side that answered no call."""
+        return self._reader.unsolicited
+
     def half_frame_for(self) -> float:
         """Seconds for which a frame has been incomplete."""
         return self._reader.half_frame_for()

@@ -32,6 +32,8 @@ class FrameReader:
         on_end: Callable[[], None],
     ) -> None:
         self.stopped = False
+        self.unsolicited = 0
+        """Frames that answered no call."""
         self._reactor = reactor
         self._fd = fd
         self._on_message = on_message
@@ -46,6 +48,7 @@ class FrameReader:
 
     def charge(self) -> None:
         """Count a frame that answers no call. Once too many came, reading pauses."""
+        self.unsolicited += 1
         self._allowance -= 1
 
     def half_frame_for(self) -> float:

@@ -326,10 +326,10 @@ class Worker:
                 self.on_violation(f"{type(message).__name__} is not a worker's to send")
 
     def on_deadline(self, call: OpenCall) -> None:
+        limit, idle = call.limit(self._reactor.now())
+
         def fail(stack: str) -> None:
-            times = call.times
-            waited = self._reactor.now() - call.sent_at
-            call.fail(CallTimeout(call.label, min(waited, times.total), call.host_wait, stack))
+            call.fail(CallTimeout(call.label, limit, call.host_wait, stack, idle=idle))
             if self.unresponsive:
                 self.on_hung(call)
 

@@ -1,0 +1,6 @@
+"""Never gets to the end of its import."""
+
+import time
+
+while True:
+    time.sleep(3600)

@@ -1,0 +1,3 @@
+"""Defines no plugin at all."""
+
+GREETING = "hello"

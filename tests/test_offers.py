@@ -1,0 +1,89 @@
+"""What a plugin may offer, with a clock of our own."""
+
+from collections.abc import Callable
+
+import pytest
+
+from plughost import Limits, PermissionDenied, PlughostError, UnknownTool
+from plughost.catalog.permissions import Permission
+from plughost.exchange.tools import ToolRefused, ToolRegistry
+from plughost.lifecycle.offers import Offers
+from plughost.policy.policy import Policy
+from plughost.rpc.worker import Worker
+from plughost_protocol import Description, ToolSpec
+
+pytestmark = pytest.mark.anyio
+
+
+class Provider:
+    """A plugin without a worker."""
+
+    id = "demo"
+    limits = Limits()
+    active_worker = None
+
+    async def wait_for_worker(self, timeout: float) -> Worker:
+        raise NotImplementedError
+
+    def count(self, error: PlughostError | None) -> None: ...
+
+
+def ticking(step: float) -> Callable[[], float]:
+    """A clock that advances by `step` seconds each time it is read."""
+    now = 0.0
+
+    def read() -> float:
+        nonlocal now
+        now += step
+        return now
+
+    return read
+
+
+def offers(registry: ToolRegistry, *permissions: str, step: float = 0.0) -> Offers:
+    policy = Policy("demo", map(Permission.parse, permissions))
+    return Offers(Provider(), policy, registry, 30.0, ticking(step))
+
+
+def spec(name: str) -> ToolSpec:
+    return ToolSpec(name=name, input_schema={"type": "object"})
+
+
+async def test_what_is_prepared_can_be_called_once_it_is_installed() -> None:
+    registry = ToolRegistry()
+    mine = offers(registry, "tools:register")
+    entries = await mine.prepare(Description([spec("one"), spec("two")]))
+    assert not list(registry)
+    mine.install(entries)
+    mine.add(spec("three"))
+    mine.remove("one")
+    assert [entry.tool.name for entry in registry] == ["demo.two", "demo.three"]
+    with pytest.raises(UnknownTool):
+        mine.remove("one")
+
+
+async def test_tools_need_the_permission_to_register_them() -> None:
+    with pytest.raises(PermissionDenied, match="'tools:register'"):
+        await offers(ToolRegistry()).prepare(Description([spec("one")]))
+    assert await offers(ToolRegistry()).prepare(Description([])) == []
+
+
+async def test_schemas_that_take_too_long_to_compile_are_refused() -> None:
+    registry = ToolRegistry()
+    mine = offers(registry, "tools:register", step=0.5)
+    with pytest.raises(ToolRefused, match="take too long to compile"):
+        await mine.prepare(Description([spec(f"tool_{n}") for n in range(20)]))
+    with pytest.raises(ToolRefused, match="take too long to compile"):
+        mine.add(spec("one_more"))
+
+
+async def test_a_name_that_is_taken_and_one_tool_too_many_are_refused() -> None:
+    registry = ToolRegistry()
+    mine = offers(registry, "tools:register")
+    with pytest.raises(ToolRefused, match="declared twice"):
+        await mine.prepare(Description([spec("one"), spec("one")]))
+    with pytest.raises(ToolRefused, match="1000 tools"):
+        await mine.prepare(Description([spec(f"t{n}") for n in range(1001)]))
+    mine.add(spec("one"))
+    with pytest.raises(ToolRefused, match="taken"):
+        mine.add(spec("one"))
