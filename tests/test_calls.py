@@ -410,6 +410,8 @@ async def test_a_tool_that_would_call_itself_again_is_refused(host: Host) -> Non
     with pytest.raises(ToolError, match="goes round in a cycle") as caught:
         await host.call("demo.relay", params)
     assert caught.value.code == TooDeep.code
+    with pytest.raises(ToolError, match="goes round in a cycle"):
+        await host.call("demo.relay", params | {"tool": "plugin_demo_relay"})
 
 
 async def test_a_nested_call_inherits_the_deadline(host: Host) -> None:

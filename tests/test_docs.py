@@ -252,7 +252,7 @@ def test_every_option_of_a_tool_stands_in_the_docs() -> None:
 def test_the_docs_say_which_permissions_are_checked() -> None:
     async def execute(*_: object) -> None: ...
 
-    methods = tool_methods(lambda *_: None, lambda *_: None, execute)
+    methods = tool_methods(lambda *_: None, lambda *_: None, execute, str)
     assert {method.permission for method in methods} == ENFORCED
     assert {row[1].strip("`") for row in _table("permissions.md", "request")} == ENFORCED
 

@@ -19,6 +19,7 @@ from plughost import (
     Restart,
     StartFailed,
     State,
+    ToolError,
     Totals,
     WorkerDied,
 )
@@ -40,6 +41,10 @@ ECHO = """
     @plugin.tool
     async def modules() -> list[str]:
         return sorted(sys.modules)
+
+    @plugin.tool
+    async def load(name: str) -> None:
+        __import__(name)
 
     @plugin.tool
     async def fill(megabytes: int) -> int:
@@ -147,6 +152,9 @@ async def test_the_worker_holds_msgspec_and_the_standard_library_only(
 ) -> None:
     async with Host([make_plugin("echo", ECHO)]) as host:
         modules = await host.call("echo.modules")
+        for name in ("psutil", "anyio", "plughost"):
+            with pytest.raises(ToolError, match=f"No module named '{name}'"):
+                await host.call("echo.load", {"name": name})
     forbidden = {"plughost", "anyio", "jsonschema", "jsonschema_rs", "psutil", "rich", "typer"}
     assert not forbidden & {name.partition(".")[0] for name in modules}
 

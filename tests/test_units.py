@@ -2,7 +2,7 @@
 
 import pytest
 
-from plughost import HostMisuse, Limits, Totals
+from plughost import HostConfig, HostMisuse, Limits, Restart, Totals
 from plughost.text import clean, clean_line
 from plughost.units import format_bytes, format_seconds, parse_bytes, parse_share
 
@@ -33,8 +33,14 @@ def test_limits_read_text_and_refuse_nonsense() -> None:
     assert Totals(memory="1GB").memory == 10**9  # type: ignore[arg-type]
     with pytest.raises(HostMisuse, match=r"Limits\.memory"):
         Limits(memory="much")  # type: ignore[arg-type]
-    with pytest.raises(HostMisuse, match=r"Limits\.threads must be more than 0"):
+    with pytest.raises(HostMisuse, match=r"Limits\.threads must be more than 0, not 0"):
         Limits(threads=0)
+    with pytest.raises(HostMisuse, match=r"Totals\.workers must be more than 0"):
+        Totals(workers=0)
+    with pytest.raises(HostMisuse, match=r"Restart\.jitter must be 0 or more"):
+        Restart(jitter=-1)
+    with pytest.raises(HostMisuse, match=r"HostConfig\.call_depth"):
+        HostConfig(call_depth=0)
 
 
 @pytest.mark.parametrize(

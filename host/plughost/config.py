@@ -13,6 +13,17 @@ from .units import KiB, MiB, parse_bytes, parse_share
 __all__ = ["HostConfig", "Limits", "PluginConfig", "Restart", "Totals"]
 
 
+def _check_positive(settings: Any, may_be_zero: tuple[str, ...] = ()) -> None:
+    """Raises `HostMisuse` for a number that is too small to mean anything."""
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if value < 0 or (value == 0 and item.name not in may_be_zero):
+            least = "0 or more" if item.name in may_be_zero else "more than 0"
+            raise HostMisuse(f"{type(settings).__name__}.{item.name} must be {least}, not {value}")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one worker may use. Sizes are bytes, times seconds; text such as `100MB` is read."""
@@ -59,9 +70,7 @@ class Limits:
                     object.__setattr__(self, name, parse(value))
                 except ValueError as exc:
                     raise HostMisuse(f"Limits.{name}: {exc}") from exc
-        for item in fields(self):
-            if getattr(self, item.name) <= 0:
-                raise HostMisuse(f"Limits.{item.name} must be more than 0")
+        _check_positive(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class Totals:
                     object.__setattr__(self, name, parse(value))
                 except ValueError as exc:
                     raise HostMisuse(f"Totals.{name}: {exc}") from exc
+
+        _check_positive(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,9 @@ class Restart:
     def __post_init__(self) -> None:
         if self.mode not in ("never", "on-crash", "always"):
             raise HostMisuse(f"Restart.mode is never, on-crash or always, not {self.mode!r}")
+        _check_positive(
+            self, may_be_zero=("limit", "backoff", "backoff_max", "jitter", "stable_after")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +152,9 @@ class HostConfig:
     """How deep tools may call tools."""
     fork: bool = True
     """Fork workers from the template process; otherwise each one is a fresh interpreter."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
 
     def of(self, plugin_id: str) -> PluginConfig:
         """The decisions for one plugin."""

@@ -89,7 +89,12 @@ class Host:
         self._caller = ToolCaller(self._tools, reactor, config.call_depth)
         services = ServiceRouter(
             reactor,
-            tool_methods(self._register_tool, self._unregister_tool, self._caller.execute),
+            tool_methods(
+                self._register_tool,
+                self._unregister_tool,
+                self._caller.execute,
+                self._caller.full_name,
+            ),
         )
         self._watch = ResourceWatch(config.totals, reactor.now, self._live_workers)
         surroundings = Surroundings(

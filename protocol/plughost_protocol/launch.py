@@ -15,13 +15,15 @@ __all__ = [
     "WORKER_FDS",
     "Exited",
     "LaunchReply",
+    "LaunchRequest",
+    "Signal",
     "Spawn",
     "SpawnFailed",
     "Spawned",
     "StrayKilled",
     "boot_code",
     "decode_launch_reply",
-    "decode_spawn",
+    "decode_launch_request",
 ]
 
 TEMPLATE_MESSAGE_SIZE: Final = 64 * 1024
@@ -38,7 +40,7 @@ A real-time signal, so that SIGUSR1 and SIGUSR2 stay the plugin's.
 
 
 class Spawn(Struct, frozen=True, array_like=True, tag=1):
-    """Start a worker; answered by `Spawned`, with a pidfd, or by `SpawnFailed`."""
+    """Start a worker; answered by `Spawned` or by `SpawnFailed`."""
 
     key: int
     name: str
@@ -52,7 +54,7 @@ class Spawn(Struct, frozen=True, array_like=True, tag=1):
 
 
 class Spawned(Struct, frozen=True, array_like=True, tag=2):
-    """The worker runs. A pidfd comes along."""
+    """The worker runs. A pidfd comes along, where the system has them."""
 
     key: int
     pid: int
@@ -86,21 +88,40 @@ class StrayKilled(Struct, frozen=True, array_like=True, tag=5):
 
 _BOOT: Final = """
 import sys
-sys.path[:0] = {paths!r}
+paths = {paths!r}
+sys.path[:0] = paths
 # msgspec imports it wherever it lies about, and does without: a tenth of the whole start.
 sys.modules["typing_extensions"] = None
 import msgspec
 del sys.modules["typing_extensions"]
-{then}
+from plughost_worker.{module} import {function}
+# What else lies beside msgspec is not for plugins to find.
+del sys.path[: len(paths)]
+{function}({arguments})
 """
 
 
-def boot_code(paths: list[str], then: str) -> str:
-    """The program of an interpreter that has no site-packages: find our packages, then go on."""
-    return _BOOT.format(paths=paths, then=then)
+def boot_code(paths: list[str], module: str, function: str, *arguments: object) -> str:
+    """The program of an interpreter without site-packages: find a function of ours, and call it.
+
+    An argument that is the text `paths` stands for the paths.
+    """
+    given = ", ".join(str(argument) for argument in arguments)
+    return _BOOT.format(paths=paths, module=module, function=function, arguments=given)
 
 
+class Signal(Struct, frozen=True, array_like=True, tag=6):
+    """Send a worker a signal, where the system gives the host no pidfd to do it itself.
+
+    The template is the parent, and knows whether the process is reaped.
+    """
+
+    key: int
+    number: int
+
+
+LaunchRequest: TypeAlias = Spawn | Signal
 LaunchReply: TypeAlias = Spawned | SpawnFailed | Exited | StrayKilled
 
-decode_spawn = msgspec.msgpack.Decoder(Spawn).decode
+decode_launch_request = msgspec.msgpack.Decoder(LaunchRequest).decode
 decode_launch_reply = msgspec.msgpack.Decoder(LaunchReply).decode

@@ -26,12 +26,13 @@ from plughost_protocol.launch import (
     WORKER_FDS,
     Exited,
     LaunchReply,
+    Signal,
     Spawn,
     Spawned,
     SpawnFailed,
     StrayKilled,
     boot_code,
-    decode_spawn,
+    decode_launch_request,
 )
 
 from .runtime import run_worker
@@ -54,8 +55,11 @@ def prctl(option: int, value: int | bytes) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def serve(host_fd: int) -> NoReturn:
-    """Fork workers for the host at the other end of `host_fd`, until it hangs up."""
+def serve(host_fd: int, paths: list[str]) -> NoReturn:
+    """Fork workers for the host at the other end of `host_fd`, until it hangs up.
+
+    `paths` is where a fresh interpreter finds our packages.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's
     wakeup, wake = socket.socketpair()
     wake.setblocking(False)
@@ -66,13 +70,14 @@ def serve(host_fd: int) -> NoReturn:
     prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after the fork
-    _Template(socket.socket(fileno=host_fd), wakeup).run()
+    _Template(socket.socket(fileno=host_fd), wakeup, paths).run()
 
 
 class _Template:
-    def __init__(self, host: socket.socket, wakeup: socket.socket) -> None:
+    def __init__(self, host: socket.socket, wakeup: socket.socket, paths: list[str]) -> None:
         self._host = host
         self._wakeup = wakeup
+        self._paths = paths
         self._workers: dict[int, int] = {}  # pid to key
 
     def run(self) -> NoReturn:
@@ -95,21 +100,35 @@ class _Template:
             data, fds = b"", []
         if not data:
             self._end()
-        spawn = decode_spawn(data)
+        request = decode_launch_request(data)
+        if isinstance(request, Spawn):
+            fds += self._spawn(request, fds)
+        else:
+            self._signal(request)
+        for fd in fds:
+            os.close(fd)
+
+    def _spawn(self, spawn: Spawn, fds: list[int]) -> list[int]:
+        """Fork a worker. Returns a pidfd of it, if the system has them."""
         template = os.getpid()
         try:
             pid = os.fork()
         except OSError as exc:
             self._tell(SpawnFailed(spawn.key, f"fork: {exc.strerror}"))
-        else:
-            if pid == 0:
-                _become_worker(spawn, fds, template)
-            self._workers[pid] = spawn.key
-            pidfds = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
-            self._tell(Spawned(spawn.key, pid), pidfds)
-            fds += pidfds
-        for fd in fds:
-            os.close(fd)
+            return []
+        if pid == 0:
+            _become_worker(spawn, fds, template, self._paths)
+        self._workers[pid] = spawn.key
+        pidfds = []
+        with suppress(AttributeError, OSError):  # not Linux, or a profile that refuses it
+            pidfds.append(os.pidfd_open(pid))
+        self._tell(Spawned(spawn.key, pid), pidfds)
+        return pidfds
+
+    def _signal(self, request: Signal) -> None:
+        for pid, key in self._workers.items():
+            if key == request.key:
+                os.kill(pid, request.number)  # not reaped yet: the pid is its own
 
     def _tell(self, message: LaunchReply, fds: list[int] | None = None) -> None:
         try:
@@ -173,7 +192,7 @@ def _command(pid: int) -> str:
         return ""
 
 
-def _become_worker(spawn: Spawn, fds: list[int], template: int) -> NoReturn:
+def _become_worker(spawn: Spawn, fds: list[int], template: int, paths: list[str]) -> NoReturn:
     """In the fork: take on the worker's descriptors, limits and environment, then be it."""
     try:
         signal.set_wakeup_fd(-1)
@@ -191,9 +210,7 @@ def _become_worker(spawn: Spawn, fds: list[int], template: int) -> NoReturn:
         for kind, limit in spawn.rlimits:
             resource.setrlimit(kind, (limit, limit))
         if spawn.interpreter:
-            then = "from plughost_worker.runtime import run_worker\n"
-            then += f"run_worker({rpc_in}, {rpc_out}, {stack})"
-            boot = boot_code(sys.path, then)
+            boot = boot_code(paths, "runtime", "run_worker", rpc_in, rpc_out, stack)
             command = [spawn.interpreter, "-I", "-S", "-c", boot]
             os.execve(spawn.interpreter, command, spawn.env)  # noqa: S606 - no shell wanted
         prctl(_PR_SET_NAME, spawn.name.encode()[:15])

@@ -10,6 +10,7 @@ from plughost.errors import (
     InvalidParams,
     PlughostError,
     TooDeep,
+    UnknownTool,
     WorkerDied,
 )
 from plughost.exits import Cause
@@ -90,7 +91,7 @@ class ToolCaller:
                         payload,
                         times,
                         meta,
-                        label=name,
+                        label=entry.tool.name,
                         on_progress=context.on_progress,
                     )
                     break
@@ -125,7 +126,7 @@ class ToolCaller:
                 payload,
                 times,
                 meta,
-                label=name,
+                label=entry.tool.name,
                 on_progress=context.on_progress,
             )
             try:
@@ -144,8 +145,9 @@ class ToolCaller:
         meta = CallMeta() if parent is None else parent.meta
         here = request.plugin_id if parent is None else parent.label
         chain = [*filter(None, meta.caller.split(_LINK)), here]
-        if params.tool in chain or len(chain) >= self._max_depth:
-            raise TooDeep([*chain, params.tool], self._max_depth)
+        name = self.full_name(params.tool)
+        if name in chain or len(chain) >= self._max_depth:
+            raise TooDeep([*chain, name], self._max_depth)
         wanted = [params.timeout, None if parent is None else parent.remaining(self._now())]
         context = CallContext(
             timeout=min((seconds for seconds in wanted if seconds is not None), default=None),
@@ -157,10 +159,17 @@ class ToolCaller:
         try:
             arguments = decode_value(params.params)
         except MalformedMessage as exc:
-            raise InvalidParams(params.tool, [f"$ {exc.reason}"]) from exc
+            raise InvalidParams(name, [f"$ {exc.reason}"]) from exc
         if not isinstance(arguments, dict):
-            raise InvalidParams(params.tool, ["$ must be an object"])
-        return await self.call(params.tool, arguments, context)
+            raise InvalidParams(name, ["$ must be an object"])
+        return await self.call(name, arguments, context)
+
+    def full_name(self, name: str) -> str:
+        """`PLUGIN.TOOL` for a tool's name for models too; any other name as it is."""
+        try:
+            return self._registry.find(name).tool.name
+        except UnknownTool:
+            return name
 
     async def _worker(self, entry: ToolEntry, times: CallTimes, end: float) -> Worker:
         try:

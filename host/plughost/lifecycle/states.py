@@ -35,7 +35,7 @@ class Event(StrEnum):
     """What happens to a plugin."""
 
     START = "start"
-    RETRY = "be tried again"
+    RETRY = "retry"
     """The back-off is over."""
     LOADED = "loaded"
     DIED = "died"

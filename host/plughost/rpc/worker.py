@@ -110,7 +110,10 @@ class Worker:
         self._ping_sent = math.inf
         self._heard = reactor.now()
         pipes = WorkerPipes()
-        self.process = Process(pipes, self._on_process_exit)
+        self._key = template.new_key()
+        self.process = Process(
+            pipes, self._on_process_exit, lambda number: template.signal(self._key, number)
+        )
         self.channel = Channel(reactor, pipes.from_worker, pipes.to_worker, assignment.limits, self)
         self._outputs = [
             LineReader(reactor, pipes.stdout, "stdout", book),
@@ -170,7 +173,7 @@ class Worker:
         raise StartFailed(self.plugin_id, str(self.exit), self.exit)
 
     async def _spawn(self) -> None:
-        spawn = self._assignment.spawn(self._template.new_key())
+        spawn = self._assignment.spawn(self._key)
         await self._template.spawn(spawn, self.process.pipes.child_ends, self.process)
 
     def _greet(self, hello: Hello) -> None:

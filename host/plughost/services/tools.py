@@ -20,8 +20,13 @@ def tool_methods(
     register: Callable[[Request, ToolSpec], None],
     unregister: Callable[[Request, str], None],
     execute: Callable[[Request, ExecuteTool], Awaitable[Any]],
+    full_name: Callable[[str], str],
 ) -> tuple[ServiceMethod, ...]:
-    """The service's table, over the exchange's three functions."""
+    """The service's table, over the exchange's functions.
+
+    `full_name` gives a tool's one name for every name it can be called by: the permission is
+    held against that.
+    """
 
     async def on_register(request: Request, spec: ToolSpec) -> None:
         register(request, spec)
@@ -33,6 +38,10 @@ def tool_methods(
         ServiceMethod(TOOLS_REGISTER, "tools:register", ToolSpec, on_register),
         ServiceMethod(TOOLS_UNREGISTER, "tools:register", UnregisterTool, on_unregister),
         ServiceMethod(
-            TOOLS_EXECUTE, "tools:execute", ExecuteTool, execute, scope=lambda params: params.tool
+            TOOLS_EXECUTE,
+            "tools:execute",
+            ExecuteTool,
+            execute,
+            scope=lambda params: full_name(params.tool),
         ),
     )

@@ -13,12 +13,17 @@ __all__ = ["Process"]
 
 
 class Process:
-    """A child of the template process. Signalled by pidfd, never by a bare pid.
+    """A child of the template process. Signalled by pidfd, or by its parent; never by a bare pid.
 
     The template calls `spawned` and `exited`; `on_exit` is called once it is dead and reaped.
     """
 
-    def __init__(self, pipes: WorkerPipes, on_exit: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pipes: WorkerPipes,
+        on_exit: Callable[[], None],
+        signal_by_template: Callable[[int], None],
+    ) -> None:
         self.pipes = pipes
         self.pid = 0
         self.code: int | None = None
@@ -29,6 +34,7 @@ class Process:
         self._pidfd = -1
         self._kill_when_spawned = False
         self._on_exit = on_exit
+        self._signal_by_template = signal_by_template
 
     def spawned(self, pid: int, pidfd: int) -> None:
         """From the template: it runs."""
@@ -56,6 +62,8 @@ class Process:
         if self._pidfd >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
+        elif self.pid and not self.ended:
+            self._signal_by_template(number)
 
     def kill(self) -> None:
         """SIGKILL, as soon as there is a process. Works on a stopped one too."""

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from plughost.errors import PlughostError
 from plughost.reactor import Reactor, Waiter
@@ -17,6 +17,7 @@ from plughost_protocol import encode
 from plughost_protocol.launch import (
     TEMPLATE_MESSAGE_SIZE,
     Exited,
+    Signal,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -28,8 +29,6 @@ from plughost_protocol.launch import (
 __all__ = ["Launch", "SpawnRefused", "Template", "TemplateLost"]
 
 _log = logging.getLogger("plughost.template")
-
-_SERVE: Final = "from plughost_worker.template import serve\nserve({fd})"
 
 
 class SpawnRefused(PlughostError):
@@ -81,7 +80,7 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
-            boot = boot_code(_import_paths(), _SERVE.format(fd=theirs.fileno()))
+            boot = boot_code(_import_paths(), "template", "serve", theirs.fileno(), "paths")
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                 [sys.executable, "-I", "-S", "-c", boot],
                 pass_fds=[theirs.fileno()],
@@ -118,6 +117,12 @@ class Template:
             self._lost()
             raise TemplateLost from exc
         await started
+
+    def signal(self, key: int, number: int) -> None:
+        """Have the template send a worker a signal, where there is no pidfd."""
+        if self._socket is not None:
+            with suppress(OSError):  # it is gone, and its workers with it
+                self._socket.send(encode(Signal(key, number)))
 
     def new_key(self) -> int:
         """A key for the next `Spawn`."""

@@ -25,10 +25,13 @@ __all__ = ["ResourceWatch", "Usage", "Watched"]
 IDLE_INTERVAL: Final = 0.5
 """Seconds between two looks at a worker without calls."""
 BUSY_INTERVAL: Final = 0.05
+"""Seconds between two looks at a busy worker, at the most."""
 TIGHT_INTERVAL: Final = 0.01
-"""Seconds between two looks at a worker near its memory limit: it may grow 1 GB a second."""
+"""Seconds between two looks at a worker near its memory limit."""
 
-_TIGHT: Final = 0.7  # of the limit
+# Bytes a second that a worker may fill: the sooner it could reach its limit, the sooner the
+# next look. Measured: a loop that keeps a megabyte after the other, on this machine's kind.
+_GROWTH: Final = 5e9
 _MAX_CREDIT: Final = 0.1  # seconds of CPU that an idle worker saves up
 _IDLE_CPU: Final = 0.05  # cores
 _MAX_HOLD: Final = 1.0  # seconds; a held worker cannot answer that it lives
@@ -100,13 +103,12 @@ class _Account:
         self._looked_at, self._cpu_time = now, cpu_time
         usage.memory, usage.peak = memory, max(usage.peak, memory)
         usage.processes = len(self._parts)
-        self.next_look = now + self._interval(memory / limit)
+        self.next_look = now + self._interval(limit - memory)
 
-    def _interval(self, fullness: float) -> float:
-        if fullness > _TIGHT:
-            return TIGHT_INTERVAL
-        busy = self.worker.is_busy or self.usage.cpu > _IDLE_CPU
-        return BUSY_INTERVAL if busy else IDLE_INTERVAL
+    def _interval(self, room: int) -> float:
+        if not self.worker.is_busy and self.usage.cpu < _IDLE_CPU:
+            return IDLE_INTERVAL
+        return min(max(room / _GROWTH, TIGHT_INTERVAL), BUSY_INTERVAL)
 
     def end(self, reason: str) -> None:
         """Kill it and its child processes for the memory that they use."""
@@ -231,8 +233,10 @@ def _child_pids(pid: int) -> list[int]:
 
 
 def _proportional(part: psutil.Process) -> int:
-    try:
+    """Its share of the memory; where it hides that (PR_SET_DUMPABLE), all that it has resident."""
+    with suppress(psutil.Error):
         info = part.memory_full_info()
-    except psutil.Error:
-        return 0
-    return int(getattr(info, "pss", info.rss))
+        return int(getattr(info, "pss", info.rss))
+    with suppress(psutil.Error):
+        return int(part.memory_info().rss)
+    return 0  # it has ended
