@@ -174,7 +174,8 @@ class _Connection:
         self._reactor = reactor
         self._host = host
         self._on_end = on_end
-        self._scopes: dict[int, anyio.CancelScope] = {}
+        # None until the task has begun: a scope cannot be made in a callback of the loop.
+        self._scopes: dict[int, anyio.CancelScope | None] = {}
         self._credits: dict[int, _Credits] = {}
         fd = connection.fileno()
         self.channel = Channel(reactor, fd, fd, CONTROL_LIMITS, self)
@@ -188,22 +189,24 @@ class _Connection:
         if self._socket.fileno() < 0:
             return
         self.channel.close(lambda _: PlughostError("the client has gone"))
-        for scope in self._scopes.values():
-            scope.cancel()
+        for call_id in list(self._scopes):
+            self.on_cancel(call_id)
         self._socket.close()
         self._on_end(self)
 
     async def _answer(self, call: Call) -> None:
-        error: PlughostError
+        error: PlughostError = _Cancelled("cancelled")
         try:
-            with self._scopes[call.id]:
+            with anyio.CancelScope() as scope:
+                if call.id not in self._scopes:
+                    scope.cancel()
+                self._scopes[call.id] = scope
                 answer = Raw(encode(await self._run(call)))
                 if memoryview(answer).nbytes > CONTROL_LIMITS.max_frame - 1024:
                     raise _TooLarge(call.method)  # noqa: TRY301 - answered as all others are
                 self._drop_if_it_does_not_read()
                 self.channel.requests.answer(call.id, answer)
                 return
-            error = _Cancelled("cancelled")
         except PlughostError as exc:
             error = better_error(self._host, exc)
         except Exception:  # noqa: BLE001 - our bug: the host and its other clients go on
@@ -278,12 +281,14 @@ class _Connection:
 
     def on_call(self, call: Call) -> None:
         if not self._drop_if_it_does_not_read():
-            self._scopes[call.id] = anyio.CancelScope()
+            self._scopes[call.id] = None
             self._reactor.spawn(self._answer, call)
 
     def on_cancel(self, call_id: int) -> None:
         if scope := self._scopes.get(call_id):
             scope.cancel()
+        else:  # its task finds it gone
+            self._scopes.pop(call_id, None)
 
     def on_message(self, message: Message) -> None:
         match message:
