@@ -43,7 +43,11 @@ class Connection:
         self._on_messages = on_messages
         self._decoder = FrameDecoder(MAX_FRAME)
         self._pending: list[bytes] = []
-        self._unwritten = b""
+        self._unwritten = memoryview(b"")
+        # Bytes from other threads that the loop has not taken over, and their count's lock.
+        self._in_transit = 0
+        self._transit = threading.Lock()
+        self._queued = 0
         # Whether a flush is sure to come: one is scheduled, or follows the messages at hand.
         self._flush_due = False
         self.max_frame = MAX_FRAME
@@ -65,8 +69,20 @@ class Connection:
             )
         if self.on_loop():
             self._queue(payload)
-        else:
-            self._loop.call_soon_threadsafe(self._queue, payload)
+            return
+        with self._transit:
+            self._in_transit += len(payload)
+        self._loop.call_soon_threadsafe(self._take_over, payload)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the host to read, about."""
+        return self._in_transit + self._queued
+
+    def _take_over(self, payload: bytes) -> None:
+        with self._transit:
+            self._in_transit -= len(payload)
+        self._queue(payload)
 
     def send_now(self, message: Message) -> None:
         """Send before anything that is queued later, and before the caller goes on."""
@@ -74,9 +90,10 @@ class Connection:
         self.flush()
 
     def _queue(self, payload: bytes) -> None:
-        self._pending.append(frame_header(len(payload)))
-        self._pending.append(payload)
-        if len(self._pending) >= 2 * _FRAMES_A_WRITE:
+        frame = frame_header(len(payload)) + payload
+        self._queued += len(frame)
+        self._pending.append(frame)
+        if len(self._pending) >= _FRAMES_A_WRITE:
             self.flush()
         elif not self._flush_due:
             self._flush_due = True
@@ -84,36 +101,34 @@ class Connection:
 
     def flush(self) -> None:
         """Write what is queued, as far as the pipe takes it; the rest follows by itself."""
-        if self._unwritten or not self._pending:
-            return
-        data = b"".join(self._pending)
-        self._pending.clear()
-        self._write(data)
+        if self._pending and not self._unwritten:
+            data = b"".join(self._pending)
+            self._pending.clear()
+            self._write(data)
 
     def _flush_soon(self) -> None:
         self._flush_due = False
         self.flush()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         try:
             written = os.write(self._write_fd, data)
         except BlockingIOError:
             written = 0
         except OSError:  # the host has closed its end
             os._exit(0)
-        if written == len(data):
-            if self._unwritten:
-                self._unwritten = b""
-                self._loop.remove_writer(self._write_fd)
-            return
-        if not self._unwritten:
-            self._loop.add_writer(self._write_fd, self._on_writable)
-        self._unwritten = data[written:]
+        self._queued -= written
+        if written < len(data):
+            if not self._unwritten:
+                self._loop.add_writer(self._write_fd, self._on_writable)
+            self._unwritten = memoryview(data)[written:]
+        elif self._unwritten:
+            self._unwritten = memoryview(b"")
+            self._loop.remove_writer(self._write_fd)
 
     def _on_writable(self) -> None:
-        data = b"".join((self._unwritten, *self._pending))
-        self._pending.clear()
-        self._write(data)
+        self._write(self._unwritten)
+        self.flush()
 
     def _on_readable(self) -> None:
         try:

@@ -111,15 +111,27 @@ async def _call(method: Callable[..., Any], *args: Any) -> None:
         await result
 
 
+_LOG_BACKLOG: Final = 1024 * 1024  # bytes
+
+
 class _LogHandler(logging.Handler):
     """The plugin's standard logging, as records in the host's log."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self._connection = connection
+        self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        # The host reads no faster than it allows: what it does not read would fill this process.
+        if self._connection.backlog > _LOG_BACKLOG:
+            self._dropped += 1
+            return
         try:
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                note = LogRecord("warning", f"{dropped} records were dropped: too many at once")
+                self._connection.send(Notify(LOG_TOPIC, Raw(encode(note))))
             text = _text(self.format(record))
             given = getattr(record, "fields", None) or {}
             fields = {_text(str(key)): _plain(value) for key, value in list(given.items())[:100]}
