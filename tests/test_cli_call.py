@@ -307,15 +307,41 @@ def test_list_tells_state_and_reason_and_exits_with_3_unless_all_run(socket: Pat
     statuses = {status["id"]: status for status in plughost("list", "--json", socket=socket).json}
     assert set(statuses["demo"]) == {
         "id", "state", "running", "version", "pid", "uptime", "restarts", "cpu", "memory", "calls",
-        "errors", "problem",
+        "errors", "problem", "stderr", "stack",
     }  # fmt: skip
     assert statuses["demo"]["running"] is True
     assert statuses["demo"]["pid"] > 0
     assert statuses["broken"] | {"problem": ""} == {
         "id": "broken", "state": "error", "running": False, "version": "1.0.0", "pid": None,
         "uptime": 0.0, "restarts": 0, "cpu": 0.0, "memory": 0, "calls": 0, "errors": 0,
-        "problem": "",
+        "problem": "", "stderr": [], "stack": "",
     }  # fmt: skip
+
+
+CRASHES = """
+import ctypes, sys
+from plughost_sdk import Plugin
+
+plugin = Plugin()
+
+@plugin.tool
+async def crash() -> None:
+    print("about to fall", file=sys.stderr)
+    ctypes.string_at(0)
+"""
+
+
+def test_list_shows_the_last_words_and_the_stacks_of_a_worker_that_crashed(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with running_host(write_plugin(tmp_path, "falls", CRASHES), socket=path):
+        assert plughost("call", "falls.crash", socket=path).code == 9
+        (status,) = plughost("list", "--json", socket=path).json
+        told = plughost("list", socket=path).out
+    assert status["stderr"] == ["about to fall"]
+    assert "in crash" in status["stack"]
+    assert "killed by SIGSEGV" in told
+    assert "  stderr: about to fall" in told
+    assert "Fatal Python error: Segmentation fault" in told
 
 
 def test_tools_are_shown_with_their_parameters(socket: Path) -> None:

@@ -82,6 +82,10 @@ class PluginStatus(Struct, frozen=True):
     errors: int = 0
     problem: str = ""
     """Why it does not run; of one that does, how its last worker ended."""
+    stderr: tuple[str, ...] = ()
+    """The last lines that the dead worker wrote there."""
+    stack: str = ""
+    """The Python stacks of its threads, where they were taken."""
 
     @property
     def is_running(self) -> bool:

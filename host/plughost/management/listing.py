@@ -33,6 +33,7 @@ STATE_STYLES: Final = {
 }
 
 _MAX_REASON: Final = 200  # characters
+_MAX_STACK: Final = 12  # lines; --json has all
 _LIST_COLUMNS: Final = (
     Column("id"),
     Column("version"),
@@ -64,8 +65,16 @@ async def list_plugins(output: Output, socket: Path | None) -> ExitCode:
             if status.problem:
                 told = "" if not status.is_running else "ended before: "
                 output.line(Cell(f"{status.id}: ", "bold"), told + shortened(status.problem))
+                for line in _evidence(status):
+                    output.line(Cell(f"  {shortened(line)}", "dim"))
     running = all(status.is_running for status in statuses)
     return ExitCode.OK if running else ExitCode.NOT_RUNNING
+
+
+def _evidence(status: PluginStatus) -> list[str]:
+    """What a dead worker left: its last words, and where its threads stood."""
+    lines = [f"stderr: {line}" for line in status.stderr]
+    return lines + status.stack.splitlines()[:_MAX_STACK]
 
 
 def _fields(status: PluginStatus) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def plugin_statuses(host: Host) -> list[PluginStatus]:
 
 def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
     usage = host.usage(plugin.id)
+    end = plugin.last_exit
     unresponsive = plugin.state is State.ACTIVE and plugin.is_unresponsive
     return PluginStatus(
         id=plugin.id,
@@ -34,7 +35,9 @@ def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         memory=usage.memory,
         calls=plugin.stats.calls,
         errors=plugin.stats.errors,
-        problem=plugin.error or (str(plugin.last_exit) if plugin.last_exit else ""),
+        problem=plugin.error or (str(end) if end else ""),
+        stderr=end.stderr if end else (),
+        stack=end.stack if end else "",
     )
 
 
