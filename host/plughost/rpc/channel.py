@@ -253,8 +253,12 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Send a message; of one that is closed, nobody would read it."""
+        self.send_payload(encode(message))
+
+    def send_payload(self, payload: bytes) -> None:
+        """Send a message that is encoded already."""
         if self._error_of is None:
-            self._writer.send(encode(message), self.now())
+            self._writer.send(payload, self.now())
 
     def hang_up(self) -> None:
         """Write nothing more; what the worker still sends is read."""

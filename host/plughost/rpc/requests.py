@@ -28,6 +28,7 @@ class RequestOwner(Protocol):
     @property
     def now(self) -> Callable[[], float]: ...
     def send(self, message: Message) -> None: ...
+    def send_payload(self, payload: bytes) -> None: ...
     def open_call(self, call_id: int) -> OpenCall | None: ...
     @property
     def watch(self) -> Callable[[OpenCall], None]: ...
@@ -79,13 +80,13 @@ class Requests:
         if self._channel.backlog >= limits.max_outgoing:
             raise Overloaded("", "answers that its worker does not read", limits.max_outgoing)
         raw = Raw(encode(value))
-        message = Result(request_id, raw)
+        payload = encode(Result(request_id, raw))
         # Encoded anew, a value that came in one frame need not fit in another.
-        if len(encode(message)) > limits.max_frame:
+        if len(payload) > limits.max_frame:
             size = memoryview(raw).nbytes
             raise AnswerTooLarge(f"the answer takes {size} bytes: {frame_limit(limits)}")
         self._end(request_id)
-        self._channel.send(message)
+        self._channel.send_payload(payload)
 
     def refuse(self, request_id: int, error: PlughostError, failure: Failure | None = None) -> None:
         """Answer with an error."""
