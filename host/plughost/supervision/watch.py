@@ -1,24 +1,28 @@
 """The resource watch: memory and CPU of each worker and its child processes, and their totals.
 
-It samples with psutil, idle workers seldom and busy or large ones often. A worker over its
-memory is killed; one over its CPU share is stopped for a moment, so that it gets its share and
-no more. What the kernel can enforce by itself (rlimits) stands behind it.
+What the kernel holds to its limit by a cgroup, the watch only reads: for display, for the totals,
+and to tell of a worker whose child process the kernel has killed. Elsewhere it keeps the limits
+itself, idle workers seldom and busy or large ones often looked at: one over its memory is killed,
+one over its CPU share is stopped for a moment, so that it gets its share and no more. What the
+kernel can enforce for one process (rlimits) stands behind it.
 """
 
-import os
 import signal
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
+import anyio
 import psutil
 
 from plughost.config import Limits, Totals
 from plughost.exits import Cause
+from plughost.sandbox.cgroup import Tenancy
 from plughost.units import format_bytes
 
 from .process import Process
+from .sampler import GroupSampler, ProcessSampler, Sample
 
 __all__ = ["ResourceWatch", "Usage", "Watched"]
 
@@ -26,8 +30,8 @@ IDLE_INTERVAL: Final = 0.5
 """Seconds between two looks at a worker without calls."""
 BUSY_INTERVAL: Final = 0.05
 """Seconds between two looks at a busy worker, at the most."""
-TIGHT_INTERVAL: Final = 0.01
-"""Seconds between two looks at a worker near its memory limit."""
+TIGHT_INTERVAL: Final = 0.002
+"""Seconds between two glances at a worker near a memory limit that the watch keeps."""
 
 # Bytes a second that a worker may fill: the sooner it could reach its limit, the sooner the
 # next look. Measured: a loop that keeps a megabyte after the other, on this machine's kind.
@@ -42,6 +46,8 @@ class Watched(Protocol):
 
     process: Process
     held: bool
+    tenancy: Tenancy | None
+    """Its place in a cgroup, where it has one."""
 
     @property
     def limits(self) -> Limits: ...
@@ -49,6 +55,7 @@ class Watched(Protocol):
     def is_busy(self) -> bool: ...
     def end(self, cause: Cause, detail: str = "") -> None: ...
     def check(self) -> None: ...
+    def when_called(self, act: Callable[[], None], /) -> None: ...
 
 
 @dataclass(slots=True)
@@ -56,7 +63,7 @@ class Usage:
     """What one worker uses, its child processes included."""
 
     memory: int = 0
-    """Resident bytes at the last look; shared pages count in part where that matters."""
+    """Bytes at the last look; shared pages count in part where that matters."""
     peak: int = 0
     cpu: float = 0.0
     """Cores in use between the last two looks."""
@@ -71,30 +78,43 @@ class _Account:
         self.usage = Usage()
         self.next_look = now
         self.held_until = now
-        self._parts: dict[int, psutil.Process] = {}
+        self.at_rest = False
+        """Whether the next look is far: a call must bring it closer."""
+        tenancy = worker.tenancy
+        self._processes = ProcessSampler(worker.process.pid)
+        self._group = None if tenancy is None else GroupSampler(tenancy)
+        self.keeps_memory = tenancy is None or "memory" not in tenancy.group.enforces
+        """Whether its memory limit is the watch's to keep."""
+        self._keeps_cpu = tenancy is None or "cpu" not in tenancy.group.enforces
         self._cpu_time = 0.0
         self._credit = 0.0  # seconds of CPU that it may still use before it is held
         self._looked_at: float | None = None
+        self._next_whole_look = now
 
     @property
     def due(self) -> float:
         return min(self.next_look, self.held_until) if self.worker.held else self.next_look
 
-    def look(self, now: float, share: float) -> None:
-        """Sample it, and set the time of the next look by what was found."""
-        worker, usage = self.worker, self.usage
-        limit = worker.limits.memory
-        self._parts = _tree(worker.process.pid, self._parts)
-        memory, cpu_time = 0, 0.0
-        for part in self._parts.values():
-            with suppress(psutil.Error), part.oneshot():
-                memory += part.memory_info().rss
-                times = part.cpu_times()
-                cpu_time += times.user + times.system + times.children_user + times.children_system
-        if memory > limit:
-            # Resident pages shared with the template and with each other count once for each
-            # process; the proportional share costs more to read and does not.
-            memory = sum(_proportional(part) for part in self._parts.values())
+    def needs_look(self, now: float, room: int) -> bool:
+        """Whether a whole look is due; a glance at its memory puts it off while there is room."""
+        if now >= self._next_whole_look or not self.keeps_memory:
+            return True
+        memory = self._processes.glance()
+        room = min(room, self.worker.limits.memory) - memory
+        if room < 0:
+            return True
+        self.usage.memory, self.usage.peak = memory, max(self.usage.peak, memory)
+        self.next_look = min(now + _soonest(room), self._next_whole_look)
+        return False
+
+    def look(self, now: float, share: float, room: int) -> None:
+        """Sample it, and set the time of the next look by what was found.
+
+        `room` is what the total of all workers leaves it.
+        """
+        usage = self.usage
+        limit = min(room, self.worker.limits.memory) if self.keeps_memory else room
+        memory, cpu_time, usage.processes = self._sample(limit)
         if self._looked_at is not None:
             elapsed = max(now - self._looked_at, 1e-6)
             used = max(cpu_time - self._cpu_time, 0.0)
@@ -102,43 +122,53 @@ class _Account:
             self._credit = min(self._credit + share * elapsed - used, _MAX_CREDIT * share)
         self._looked_at, self._cpu_time = now, cpu_time
         usage.memory, usage.peak = memory, max(usage.peak, memory)
-        usage.processes = len(self._parts)
-        self.next_look = now + self._interval(limit - memory)
+        self.at_rest = not self.worker.is_busy and usage.cpu < _IDLE_CPU
+        self._next_whole_look = now + (IDLE_INTERVAL if self.at_rest else BUSY_INTERVAL)
+        self.next_look = self._next_whole_look
+        if not self.at_rest:
+            self.next_look = min(self.next_look, now + _soonest(limit - memory))
 
-    def _interval(self, room: int) -> float:
-        if not self.worker.is_busy and self.usage.cpu < _IDLE_CPU:
-            return IDLE_INTERVAL
-        return min(max(room / _GROWTH, TIGHT_INTERVAL), BUSY_INTERVAL)
+    def _sample(self, limit: int) -> Sample:
+        if self._group is None:
+            return self._processes.take(limit)
+        try:
+            return self._group.take(limit)
+        except OSError:  # the group is removed: the worker is about to be told dead
+            return Sample(self.usage.memory, self._cpu_time, 1)
 
-    def end(self, reason: str) -> None:
+    def stir(self, now: float) -> None:
+        """A call begins: look at it as soon as it could have filled its memory."""
+        self.at_rest = False
+        soon = now + _soonest(self.worker.limits.memory - self.usage.memory)
+        self.next_look = min(self.next_look, soon)
+
+    def end(self, cause: Cause, reason: str) -> None:
         """Kill it and its child processes for the memory that they use."""
-        self.worker.end(Cause.MEMORY, reason)
-        self._for_children(psutil.Process.kill)
+        if self._group is not None:
+            self._processes.take(0)  # its child processes, which only now are asked for
+        self.worker.end(cause, reason)
+        self._processes.for_children(psutil.Process.kill)
 
     def hold(self, now: float, share: float) -> None:
-        """Stop it for as long as it takes to earn the CPU time that it has used too much."""
-        if self._credit < 0 and not self.worker.held:
+        """Hold it to its share: by the kernel, or by a stop until the CPU time is earned."""
+        worker = self.worker
+        if not self._keeps_cpu and worker.tenancy is not None:
+            worker.tenancy.group.limit_cpu(round(share, 2) or share)
+        elif self._credit < 0 and not worker.held:
             self.held_until = now + min(-self._credit / share, _MAX_HOLD)
-            self.worker.held = True
-            self.worker.process.signal(signal.SIGSTOP)
-            self._for_children(psutil.Process.suspend)
+            worker.held = True
+            worker.process.signal(signal.SIGSTOP)
+            self._processes.for_children(psutil.Process.suspend)
 
     def release(self) -> None:
         """Let it run again."""
         self.worker.held = False
-        self._for_children(psutil.Process.resume)
+        self._processes.for_children(psutil.Process.resume)
         self.worker.process.signal(signal.SIGCONT)
-
-    def _for_children(self, act: Callable[[psutil.Process], None]) -> None:
-        # psutil compares the creation time before it signals: never a reused pid.
-        for pid, part in self._parts.items():
-            if pid != self.worker.process.pid:
-                with suppress(psutil.Error):
-                    act(part)
 
 
 class ResourceWatch:
-    """Looks at all workers of a host. Called by the host's watch task, which sleeps between."""
+    """Looks at all workers of a host, in the host's task `run`."""
 
     def __init__(
         self,
@@ -150,11 +180,25 @@ class ResourceWatch:
         self._clock = clock
         self._workers = workers
         self._accounts: dict[Watched, _Account] = {}
+        self._stirred: anyio.Event | None = None
 
     def usage(self, worker: Watched) -> Usage:
         """What a worker uses; all zero before the first look."""
         account = self._accounts.get(worker)
         return Usage() if account is None else account.usage
+
+    async def run(self) -> None:
+        """Look, and sleep until the next look, for ever."""
+        while True:
+            delay = self.look()
+            self._stirred = anyio.Event()
+            with anyio.move_on_after(delay):
+                await self._stirred.wait()
+
+    def _stir(self, account: _Account) -> None:
+        account.stir(self._clock())
+        if self._stirred is not None:
+            self._stirred.set()
 
     def look(self) -> float:
         """Look at the workers whose turn it is. Returns the seconds until the next look."""
@@ -168,9 +212,13 @@ class ResourceWatch:
             if worker.held and now >= account.held_until:
                 account.release()
             if now >= account.next_look:
-                worker.check()
-                account.look(now, shares[worker])
-                self._judge_memory(account)
+                room = self._room(account)
+                if account.needs_look(now, room):
+                    worker.check()
+                    account.look(now, shares[worker], room)
+                    self._judge_memory(account)
+                    if account.at_rest and account.keeps_memory:
+                        worker.when_called(partial(self._stir, account))
             account.hold(now, shares[worker])
         self._judge_total_memory()
         next_look = min((account.due for account in accounts), default=now + IDLE_INTERVAL)
@@ -179,9 +227,22 @@ class ResourceWatch:
     def _judge_memory(self, account: _Account) -> None:
         limit = account.worker.limits.memory
         usage = account.usage
-        if usage.memory > limit:
+        tenancy = account.worker.tenancy
+        if account.keeps_memory and usage.memory > limit:
             peak = format_bytes(usage.peak)
-            account.end(f"memory limit {format_bytes(limit)} exceeded (peak {peak})")
+            reason = f"memory limit {format_bytes(limit)} exceeded (peak {peak})"
+            account.end(Cause.MEMORY, reason)
+        elif tenancy is not None and (verdict := tenancy.memory_verdict()) is not None:
+            # The kernel took a child process of the worker, or the worker, which we hear of next.
+            account.end(*verdict)
+
+    def _room(self, account: _Account) -> int:
+        """What the total of all workers leaves this one."""
+        limit = self._totals.memory
+        if limit is None:
+            return _UNBOUNDED
+        others = sum(a.usage.memory for a in self._accounts.values() if a is not account)
+        return max(limit - others, 0)
 
     def _judge_total_memory(self) -> None:
         limit = self._totals.memory
@@ -189,8 +250,9 @@ class ResourceWatch:
         if limit is not None and used > limit:
             largest = max(self._accounts.values(), key=lambda account: account.usage.memory)
             largest.end(
+                Cause.MEMORY,
                 f"total memory limit {format_bytes(limit)} of all plugins exceeded "
-                f"({format_bytes(used)}); this one used most, {format_bytes(largest.usage.memory)}"
+                f"({format_bytes(used)}); this one used most, {format_bytes(largest.usage.memory)}",
             )
 
     def _shares(self) -> dict[Watched, float]:
@@ -207,36 +269,9 @@ class ResourceWatch:
         return shares
 
 
-def _tree(pid: int, known: dict[int, psutil.Process]) -> dict[int, psutil.Process]:
-    """The process and its descendants; those that were there before stay the same objects."""
-    parts: dict[int, psutil.Process] = {}
-    waiting = [pid]
-    while waiting:
-        current = waiting.pop()
-        with suppress(psutil.Error):
-            parts[current] = known.get(current) or psutil.Process(current)
-            waiting += [child for child in _child_pids(current) if child not in parts]
-    return parts
+_UNBOUNDED: Final = 1 << 62
 
 
-def _child_pids(pid: int) -> list[int]:
-    # psutil.Process.children() reads every process of the machine; the kernel has the list.
-    children: list[int] = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:  # noqa: PTH123
-                children += map(int, file.read().split())
-    except OSError:
-        if not os.path.isdir("/proc/self/task"):  # noqa: PTH112 - not Linux
-            return [child.pid for child in psutil.Process(pid).children()]
-    return children
-
-
-def _proportional(part: psutil.Process) -> int:
-    """Its share of the memory; where it hides that (PR_SET_DUMPABLE), all that it has resident."""
-    with suppress(psutil.Error):
-        info = part.memory_full_info()
-        return int(getattr(info, "pss", info.rss))
-    with suppress(psutil.Error):
-        return int(part.memory_info().rss)
-    return 0  # it has ended
+def _soonest(room: int) -> float:
+    """Seconds in which a worker could fill this much memory, as far as it makes sense to look."""
+    return min(max(room / _GROWTH, TIGHT_INTERVAL), BUSY_INTERVAL)
