@@ -1,16 +1,40 @@
 """What an operator decides: frozen data, checked where it is made."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
 from plughost_protocol import MAX_FRAME
 
 from .errors import HostMisuse
 from .exits import Cause
-from .units import KiB, MiB, parse_bytes, parse_share
+from .units import KiB, MiB, format_bytes, parse_bytes, parse_share
 
-__all__ = ["HostConfig", "Limits", "PluginConfig", "Restart", "Totals"]
+__all__ = [
+    "GRANT_ALL_ASKED",
+    "MIN_MEMORY",
+    "HostConfig",
+    "Layer",
+    "Limits",
+    "PluginConfig",
+    "Restart",
+    "Sandbox",
+    "Totals",
+]
+
+GRANT_ALL_ASKED: Final[Mapping[str, Sequence[str]]] = MappingProxyType({"*": ("*",)})
+"""For `HostConfig.grants`: every plugin gets what its manifest asks for. For plugins you trust."""
+
+MIN_MEMORY: Final = 32_000_000
+"""Bytes that a worker needs to do anything at all, its template process included.
+
+Measured with CPython 3.11 in a cgroup: with 14 MB the kernel kills it while it loads an empty
+plugin, with 16 MB it answers calls. Twice that: newer interpreters are larger, and so is a worker
+that is no fork of the template.
+"""
 
 
 def _check_positive(settings: Any, may_be_zero: tuple[str, ...] = ()) -> None:
@@ -61,6 +85,16 @@ class Limits:
     threads: int = 16
     """Blocking tools that run at once in the worker."""
     open_files: int = 256
+    processes: int = 64
+    """Threads and processes of the worker."""
+    file_size: int = 64 * MiB
+    """The largest file that it can write."""
+    temporary_size: int = 16 * MiB
+    """What its private /tmp holds; it counts as memory."""
+    data_size: int = 100 * MiB
+    """What its data folder may hold; over it, the worker is killed."""
+    data_files: int = 10_000
+    """How many files its data folder may hold."""
 
     def __post_init__(self) -> None:
         for name, parse in (("memory", parse_bytes), ("cpu", parse_share)):
@@ -71,6 +105,11 @@ class Limits:
                 except ValueError as exc:
                     raise HostMisuse(f"Limits.{name}: {exc}") from exc
         _check_positive(self)
+        if self.memory < MIN_MEMORY:
+            raise HostMisuse(
+                f"Limits.memory is {format_bytes(self.memory)}, and a worker that does nothing "
+                f"needs {format_bytes(MIN_MEMORY)}: allow at least that"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +153,12 @@ class Restart:
     stable_after: float = 30.0
     """Up for so long, earlier deaths are forgiven."""
     attempts: Mapping[Cause, int] = field(
-        default_factory=lambda: {Cause.LOAD_FAILED: 0, Cause.MEMORY: 1}
+        default_factory=lambda: {
+            Cause.LOAD_FAILED: 0,
+            Cause.SANDBOX: 0,
+            Cause.DISK: 0,
+            Cause.MEMORY: 1,
+        }
     )
     """Per cause, how many restarts in the period it may have; a cause not named has `limit`."""
 
@@ -126,6 +170,42 @@ class Restart:
         )
 
 
+class Layer(StrEnum):
+    """The layers of the sandbox that a machine can refuse."""
+
+    UID = "uid"
+    """A host that runs as root gives each plugin an unprivileged user id of its own."""
+    NAMESPACES = "namespaces"
+    """User, process id, network, IPC and host name namespaces."""
+    MOUNTS = "mounts"
+    """A file system view that holds nothing but what the plugin may see; needs namespaces."""
+    LANDLOCK = "landlock"
+    SECCOMP = "seccomp"
+    CGROUP = "cgroup"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What the operator accepts less of. By default a layer that is refused stops the start."""
+
+    without: frozenset[Layer] = frozenset()
+    """Layers that are not asked for."""
+    require_cgroup: bool = False
+    """Whether the kernel must hold memory, CPU and processes; otherwise the watch may do it."""
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "without", frozenset(map(Layer, self.without)))
+        except ValueError as exc:
+            raise HostMisuse(f"Sandbox.without: {exc}; there are {', '.join(Layer)}") from exc
+
+    @property
+    def waived(self) -> tuple[Layer, ...]:
+        """The layers that are not asked for, those that need a waived one among them, in order."""
+        needs = {Layer.MOUNTS} if Layer.NAMESPACES in self.without else set()
+        return tuple(layer for layer in Layer if layer in self.without | needs)
+
+
 @dataclass(frozen=True, slots=True)
 class PluginConfig:
     """What the operator decides for one plugin; None takes the host's own."""
@@ -135,6 +215,11 @@ class PluginConfig:
     config: Mapping[str, Any] = field(default_factory=dict)
     """The plugin's own values, which it sees as `api.config`."""
     enabled: bool = True
+    sandbox: Sandbox | None = None
+    python: str = ""
+    """Another Python interpreter for its worker, which must have msgspec; empty for the host's."""
+    private_hosts: tuple[str, ...] = ()
+    """Names whose addresses may be private ones, where `net:connect` is granted for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +235,17 @@ class HostConfig:
     """Restarts under way in the whole host, so that many crashes are no storm."""
     call_depth: int = 8
     """How deep tools may call tools."""
-    fork: bool = True
-    """Fork workers from the template process; otherwise each one is a fresh interpreter."""
+    shared_template: bool = False
+    """Fork all workers from one process: faster and smaller, but they share one address-space
+    layout and hash seed. Otherwise each plugin has a template of its own."""
+    sandbox: Sandbox = Sandbox()
+    grants: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What the operator grants, by plugin id; `*` stands for every plugin, and as a permission
+    for whatever its manifest asks. Plain data: see `GRANT_ALL_ASKED`."""
+    state_folder: Path | None = None
+    """Where plugins' data folders are kept, each in `data/ID`; None for the user's own place."""
+    resolver: Callable[[str, int], Awaitable[Sequence[str]]] | None = None
+    """From host name and port to addresses as text; None for the machine's own resolver."""
 
     def __post_init__(self) -> None:
         _check_positive(self)

@@ -9,19 +9,26 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 import anyio
+import anyio.to_thread
 
 from plughost.catalog.discovery import Found, Refused, discover, start_order
+from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig
 from plughost.errors import HostMisuse, PlughostError, StartFailed, UnknownPlugin
 from plughost.exchange.calls import CallContext, Outcome, ToolCaller
 from plughost.exchange.tools import Tool, ToolRegistry
 from plughost.lifecycle.plugin import HostedPlugin, Surroundings
+from plughost.lifecycle.quarters import SharedQuarters
+from plughost.policy.grants import check_grants
 from plughost.reactor import Reactor, current_reactor
 from plughost.rpc.worker import Worker
+from plughost.sandbox.cgroup import CgroupTree, NoCgroup
+from plughost.sandbox.machine import this_machine
 from plughost.services.router import Request, ServiceRouter
 from plughost.services.tools import tool_methods
+from plughost.supervision.disk import DiskWatch
 from plughost.supervision.logbook import LogBook, LogEntry
-from plughost.supervision.template import Template
+from plughost.supervision.templates import Templates
 from plughost.supervision.watch import ResourceWatch, Usage
 from plughost_protocol import ToolSpec
 
@@ -50,6 +57,7 @@ class Host:
         on_log: Callable[[LogEntry], None] | None = None,
     ) -> None:
         self.config = config or HostConfig()
+        check_grants(self.config.grants)
         self._folders = [Path(folder) for folder in folders]
         self._on_log = on_log
         self._plugins: dict[str, HostedPlugin] = {}
@@ -64,11 +72,15 @@ class Host:
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            self._set_up(current_reactor(tasks))
-            stack.callback(self._template.close)
+            groups = await anyio.to_thread.run_sync(CgroupTree.find)
+            if isinstance(groups, CgroupTree):
+                await anyio.to_thread.run_sync(groups.sweep)
+                stack.callback(groups.close)
+            self._set_up(current_reactor(tasks), groups)
+            stack.push_async_callback(self._end_templates)
             stack.push_async_callback(self._stop_all)
-            self._template.start()
-            tasks.start_soon(self._watch_resources)
+            tasks.start_soon(self._watch.run)
+            tasks.start_soon(self._disk_watch.run)
             await self._start_all()
             self._stack = stack.pop_all()
         return self
@@ -82,9 +94,10 @@ class Host:
         # The block's own exception goes on as it is, not wrapped in our task group's.
         await self._stack.__aexit__(None, None, None)
 
-    def _set_up(self, reactor: Reactor) -> None:
+    def _set_up(self, reactor: Reactor, groups: CgroupTree | NoCgroup) -> None:
         config = self.config
-        self._template = Template(reactor)
+        machine = this_machine()
+        self._templates = Templates(reactor, machine, shared=config.shared_template)
         self._tools = ToolRegistry()
         self._caller = ToolCaller(self._tools, reactor, config.call_depth)
         services = ServiceRouter(
@@ -97,16 +110,19 @@ class Host:
             ),
         )
         self._watch = ResourceWatch(config.totals, reactor.now, self._live_workers)
+        self._disk_watch = DiskWatch(reactor.now, self._live_workers)
+        found, self._refused = discover(self._folders)
+        roots = (plugin.root for plugin in found)
         surroundings = Surroundings(
             reactor=reactor,
-            template=self._template,
+            quarters=SharedQuarters(reactor, self._templates, machine, config, groups),
             tools=self._tools,
             services=services,
             config=config,
             restart_gate=anyio.Semaphore(config.restarts_at_once),
             live_workers=self._live_workers,
+            protected=protected_paths(roots, config.state_folder),
         )
-        found, self._refused = discover(self._folders)
         for plugin in found:
             plugin_id = plugin.manifest.id
             limits = config.of(plugin_id).limits or config.limits
@@ -245,12 +261,12 @@ class Host:
                 for plugin in self._plugins.values():
                     tasks.start_soon(plugin.stop, _DRAIN)
 
+    async def _end_templates(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._templates.aclose()
+
     def _live_workers(self) -> list[Worker]:
         return [plugin.worker for plugin in self._plugins.values() if plugin.worker is not None]
-
-    async def _watch_resources(self) -> None:
-        while True:  # noqa: ASYNC110 - no event tells of memory that grows
-            await anyio.sleep(self._watch.look())
 
     def _register_tool(self, request: Request, spec: ToolSpec) -> None:
         self._plugins[request.plugin_id].offers.add(spec)

@@ -9,13 +9,18 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from .confinement import Confinement
+
 __all__ = [
+    "MAX_LISTENERS",
     "STACK_SIGNAL_OFFSET",
     "TEMPLATE_MESSAGE_SIZE",
     "WORKER_FDS",
+    "Confined",
     "Exited",
     "LaunchReply",
     "LaunchRequest",
+    "Refused",
     "Signal",
     "Spawn",
     "SpawnFailed",
@@ -28,6 +33,9 @@ __all__ = [
 
 TEMPLATE_MESSAGE_SIZE: Final = 64 * 1024
 """Bytes that a message may have."""
+
+MAX_LISTENERS: Final = 64
+"""Descriptors that come with `Confined`; the kernel passes at most 253 (SCM_MAX_FD)."""
 
 WORKER_FDS: Final = 5
 """Descriptors that come with `Spawn`: RPC in, RPC out, stdout, stderr, stacks."""
@@ -47,17 +55,18 @@ class Spawn(Struct, frozen=True, array_like=True, tag=1):
     """Shown by ps, cut to 15 bytes."""
     cwd: str
     env: dict[str, str]
-    rlimits: list[tuple[int, int]]
-    """Resource and limit, soft and hard alike."""
-    interpreter: str = ""
-    """Empty forks the template; otherwise this program starts afresh."""
+    confinement: Confinement
 
 
 class Spawned(Struct, frozen=True, array_like=True, tag=2):
-    """The worker runs. A pidfd comes along, where the system has them."""
+    """The worker's process exists. A pidfd comes along, where the system has them.
+
+    `Confined` or `Refused` follows.
+    """
 
     key: int
     pid: int
+    """In the template's process id namespace: the host takes its own from the pidfd."""
 
 
 class SpawnFailed(Struct, frozen=True, array_like=True, tag=3):
@@ -102,11 +111,8 @@ del sys.path[: len(paths)]
 
 
 def boot_code(paths: list[str], module: str, function: str, *arguments: object) -> str:
-    """The program of an interpreter without site-packages: find a function of ours, and call it.
-
-    An argument that is the text `paths` stands for the paths.
-    """
-    given = ", ".join(str(argument) for argument in arguments)
+    """The program of an interpreter without site-packages: find a function of ours, and call it."""
+    given = ", ".join(repr(argument) for argument in arguments)
     return _BOOT.format(paths=paths, module=module, function=function, arguments=given)
 
 
@@ -120,8 +126,28 @@ class Signal(Struct, frozen=True, array_like=True, tag=6):
     number: int
 
 
+class Confined(Struct, frozen=True, array_like=True, tag=7):
+    """From the worker's process itself: every layer is on, and the plugin may be loaded.
+
+    Its listeners come along, in the order of `Confinement.listeners`.
+    """
+
+    key: int
+
+
+class Refused(Struct, frozen=True, array_like=True, tag=8):
+    """From the worker's process, or from the template: a layer was refused. It ends."""
+
+    key: int
+    """0 for the template itself."""
+    layer: str
+    action: str
+    """What was tried: the system call and the path."""
+    errno: int
+
+
 LaunchRequest: TypeAlias = Spawn | Signal
-LaunchReply: TypeAlias = Spawned | SpawnFailed | Exited | StrayKilled
+LaunchReply: TypeAlias = Spawned | SpawnFailed | Exited | StrayKilled | Confined | Refused
 
 decode_launch_request = msgspec.msgpack.Decoder(LaunchRequest).decode
 decode_launch_reply = msgspec.msgpack.Decoder(LaunchReply).decode

@@ -1,83 +1,102 @@
 """The template process: the SDK imported once, and a fork of it for each worker.
 
-It is the parent of all workers and reaps them. It runs no plugin code, holds no descriptor of
-a worker once that runs, and has one thread. It sees to it that nothing is left:
+It is the parent of its workers and reaps them. It runs no plugin code, holds no descriptor of
+a worker once that runs, and has one thread. Where namespaces are allowed it is process 1 of
+its own, and has a keeper outside, which the host started. It sees to it that nothing is left:
 
-- a worker dies with the template (parent-death signal)
-- a process that leaves its worker (a daemon) falls to the template (subreaper) and is killed
+- a worker dies with the template (parent-death signal; the end of the namespace)
+- a process that leaves its worker (a daemon) falls to the template and is killed
 - when the host is gone, even by SIGKILL, its socket ends: everything is killed
 """
 
-import ctypes
 import fcntl
 import gc
 import os
-import resource
 import select
 import signal
 import socket
-import sys
 from contextlib import suppress
 from typing import Final, NoReturn
 
+import msgspec
+
 from plughost_protocol import encode
+from plughost_protocol.confinement import TemplateConfinement
 from plughost_protocol.launch import (
     TEMPLATE_MESSAGE_SIZE,
     WORKER_FDS,
+    Confined,
     Exited,
     LaunchReply,
+    Refused,
     Signal,
     Spawn,
     Spawned,
     SpawnFailed,
     StrayKilled,
-    boot_code,
     decode_launch_request,
 )
 
+from .confine import LayerRefused, apply, confine_template, enter_namespaces, seal
+from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, PR_SET_PDEATHSIG, prctl
 from .runtime import run_worker
 
 __all__ = ["serve"]
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-_PR_SET_NAME: Final = 15
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _STRAY_SCAN: Final = 1.0  # seconds; a daemon's parent exits without telling us
 _FAILED: Final = 97  # exit status of a child that did not become a worker
 _FIRST_WORKER_FD: Final = 3
 
-_prctl: Final = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
-
-def prctl(option: int, value: int | bytes) -> None:
-    """Call prctl(2) where there is one. Raises `OSError`."""
-    if _prctl is not None and _prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
-
-
-def serve(host_fd: int, paths: list[str]) -> NoReturn:
+def serve(host_fd: int, confinement: bytes) -> NoReturn:
     """Fork workers for the host at the other end of `host_fd`, until it hangs up.
 
-    `paths` is where a fresh interpreter finds our packages.
+    `confinement` is an encoded `TemplateConfinement`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's
+    gc.collect()
+    gc.freeze()  # the collector would touch, and so copy, every page after a fork
+    host = socket.socket(fileno=host_fd)
+    wanted = msgspec.msgpack.decode(confinement, type=TemplateConfinement)
+    try:
+        if wanted.namespaces:
+            enter_namespaces(wanted.namespaces)
+            _become_first_process(host)
+        else:
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+            # A plugin may have stopped us; when the host dies, there is work to do.
+            prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
+        confine_template(wanted)
+    except LayerRefused as exc:
+        refused = Refused(0, exc.layer, exc.action, exc.errno)
+        with suppress(OSError):
+            host.send(encode(refused))
+        os._exit(_FAILED)
     wakeup, wake = socket.socketpair()
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    # A plugin may have stopped us; when the host dies, there is work to do.
-    prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
-    gc.collect()
-    gc.freeze()  # the collector would touch, and so copy, every page after the fork
-    _Template(socket.socket(fileno=host_fd), wakeup, paths).run()
+    _Template(host, wakeup).run()
+
+
+def _become_first_process(host: socket.socket) -> None:
+    """Go on as process 1 of the new namespace; the process that was stays, and keeps it."""
+    # The whole namespace dies with its first process, and that with its keeper.
+    child = os.fork()
+    if child == 0:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+    host.close()
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    prctl(PR_SET_NAME, b"plughost-keeper")
+    os.waitpid(child, 0)
+    os._exit(0)
 
 
 class _Template:
-    def __init__(self, host: socket.socket, wakeup: socket.socket, paths: list[str]) -> None:
+    def __init__(self, host: socket.socket, wakeup: socket.socket) -> None:
         self._host = host
         self._wakeup = wakeup
-        self._paths = paths
         self._workers: dict[int, int] = {}  # pid to key
 
     def run(self) -> NoReturn:
@@ -117,7 +136,7 @@ class _Template:
             self._tell(SpawnFailed(spawn.key, f"fork: {exc.strerror}"))
             return []
         if pid == 0:
-            _become_worker(spawn, fds, template, self._paths)
+            _become_worker(spawn, fds, template, self._host)
         self._workers[pid] = spawn.key
         pidfds = []
         with suppress(AttributeError, OSError):  # not Linux, or a profile that refuses it
@@ -156,18 +175,18 @@ class _Template:
                 )
 
     def _kill_strays(self) -> None:
-        for pid in _children():
+        for number, pid in _children().items():
             if pid not in self._workers:
-                command = _command(pid)
+                command = _command(number)
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)  # our child, not reaped yet: the pid is its own
                 if command:  # a zombie has none
-                    self._tell(StrayKilled(pid, command))
+                    self._tell(StrayKilled(int(number), command))
 
     def _end(self) -> NoReturn:
         """Kill all that is left, and what it leaves to us, then end."""
         while True:
-            for pid in _children() or self._workers:
+            for pid in _children().values() or self._workers:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             try:
@@ -176,62 +195,87 @@ class _Template:
                 os._exit(0)
 
 
-def _children() -> list[int]:
+def _children() -> dict[str, int]:
+    """Our children: their numbers in /proc, and in our own namespace, which may not be that."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:  # noqa: PTH123
-            return [int(pid) for pid in file.read().split()]
+        own = os.readlink("/proc/self")  # noqa: PTH115
+        with open(f"/proc/self/task/{own}/children", encoding="ascii") as file:  # noqa: PTH123
+            return {number: _own_number(number) for number in file.read().split()}
     except OSError:  # not Linux, or built without CONFIG_PROC_CHILDREN: the host says so
-        return []
+        return {}
 
 
-def _command(pid: int) -> str:
+def _own_number(number: str) -> int:
+    # One that is dead is still there: nobody but us reaps it.
+    with open(f"/proc/{number}/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith("NSpid:"):
+                return int(line.split()[-1])
+    return int(number)
+
+
+def _command(number: str) -> str:
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+        with open(f"/proc/{number}/cmdline", "rb") as file:  # noqa: PTH123
             return file.read(200).replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
 
 
-def _become_worker(spawn: Spawn, fds: list[int], template: int, paths: list[str]) -> NoReturn:
+def _become_worker(spawn: Spawn, fds: list[int], template: int, host: socket.socket) -> NoReturn:
     """In the fork: take on the worker's descriptors, limits and environment, then be it."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != template:
-            os._exit(_FAILED)  # it died before the signal was asked for
+        _die_with(template)
         os.setsid()
-        rpc_in, rpc_out, stack = _take_descriptors(fds)
+        report = _take_descriptors(fds, host)
         os.environ.clear()
         os.environ.update(spawn.env)
-        os.chdir(spawn.cwd)
         os.umask(0o077)
-        for kind, limit in spawn.rlimits:
-            resource.setrlimit(kind, (limit, limit))
-        if spawn.interpreter:
-            boot = boot_code(paths, "runtime", "run_worker", rpc_in, rpc_out, stack)
-            command = [spawn.interpreter, "-I", "-S", "-c", boot]
-            os.execve(spawn.interpreter, command, spawn.env)  # noqa: S606 - no shell wanted
-        prctl(_PR_SET_NAME, spawn.name.encode()[:15])
+        prctl(PR_SET_NAME, spawn.name.encode()[:15])
+        _confine(spawn, template, report)
         gc.enable()
-        run_worker(rpc_in, rpc_out, stack)
+        run_worker(_FIRST_WORKER_FD, _FIRST_WORKER_FD + 1, _FIRST_WORKER_FD + 2)
     except BaseException as exc:  # noqa: BLE001 - nothing may return into the template's loop
         os.write(2, f"the worker failed: {type(exc).__name__}: {exc}\n".encode())
     finally:
         os._exit(_FAILED)
 
 
-def _take_descriptors(fds: list[int]) -> tuple[int, int, int]:
-    """Put the five descriptors where they belong and close every other one."""
+def _die_with(template: int) -> None:
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != template:
+        os._exit(_FAILED)  # it died before the signal was asked for
+
+
+def _confine(spawn: Spawn, template: int, report: socket.socket) -> None:
+    """Apply the layers, and tell the host; the socket to it is closed."""
+    try:
+        listeners = apply(spawn.confinement)
+        _die_with(template)  # a change of the user id has cleared it
+        os.chdir(spawn.cwd)
+        seal(spawn.confinement)
+    except LayerRefused as exc:
+        report.send(encode(Refused(spawn.key, exc.layer, exc.action, exc.errno)))
+        os._exit(_FAILED)
+    socket.send_fds(report, [encode(Confined(spawn.key))], [sock.fileno() for sock in listeners])
+    for sock in (report, *listeners):
+        sock.close()
+
+
+def _take_descriptors(fds: list[int], host: socket.socket) -> socket.socket:
+    """Put the five descriptors where they belong and close all others but the host's socket."""
     # Moved out of the way first: a target may be the source of another.
     rpc_in, rpc_out, stdout, stderr, stack = (_above(fd) for fd in fds)
     null = os.open(os.devnull, os.O_RDONLY)
-    targets = (null, stdout, stderr, rpc_in, rpc_out, stack)
+    report = _above(host.detach())
+    targets = (null, stdout, stderr, rpc_in, rpc_out, stack, report)
     for target, fd in enumerate(targets):
         os.dup2(fd, target)
     os.closerange(len(targets), os.sysconf("SC_OPEN_MAX"))
-    return _FIRST_WORKER_FD, _FIRST_WORKER_FD + 1, _FIRST_WORKER_FD + 2
+    return socket.socket(fileno=len(targets) - 1)
 
 
 def _above(fd: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -19,7 +20,6 @@ from plughost.rpc.worker import Worker
 from plughost.services.router import ServiceRouter
 from plughost.supervision.logbook import LogBook
 from plughost.supervision.restart import GiveUp, RestartTracker
-from plughost.supervision.template import Template
 from plughost.units import format_seconds, parse_bytes, parse_share
 from plughost_protocol import (
     PLUGIN_DISABLE,
@@ -30,6 +30,7 @@ from plughost_protocol import (
 )
 
 from .offers import Offers
+from .quarters import Quarters, SharedQuarters
 from .states import Event, State, next_state
 
 __all__ = ["HostedPlugin", "PluginStats", "Surroundings"]
@@ -43,12 +44,14 @@ class Surroundings:
     """What all plugins of a host share."""
 
     reactor: Reactor
-    template: Template
+    quarters: SharedQuarters
     tools: ToolRegistry
     services: ServiceRouter
     config: HostConfig
     restart_gate: anyio.Semaphore
     live_workers: Callable[[], Sized]
+    protected: tuple[Path, ...]
+    """Paths that no plugin is granted: other plugins' folders, and what the host lives on."""
 
 
 @dataclass(slots=True)
@@ -75,7 +78,7 @@ class HostedPlugin:
         self.error = ""
         """Why it is in `error`, in one line."""
         self.limits = _limits(found, surroundings.config)
-        self.policy = Policy(self.id, found.manifest.wishes())
+        self.policy = Policy(self.id, found.manifest.asks(), surroundings.config.grants)
         timeout = found.manifest.limits.timeout or self.limits.call_timeout
         self.offers = Offers(self, self.policy, surroundings.tools, timeout)
         """Its tools."""
@@ -84,6 +87,7 @@ class HostedPlugin:
         self._state = State.UNLOADED
         self._surroundings = surroundings
         self._worker: Worker | None = None
+        self._quarters = Quarters(found, self.policy, self.limits, book, surroundings.quarters)
         self._since = 0.0
         self._settled: list[Waiter[None]] = []
         self._stopping = anyio.Event()
@@ -109,6 +113,11 @@ class HostedPlugin:
     def pid(self) -> int | None:
         """The worker's process id."""
         return self._worker.pid if self._worker is not None else None
+
+    @property
+    def template_pid(self) -> int | None:
+        """The process that its workers come from: the first that the host started for it."""
+        return self._quarters.template_pid
 
     @property
     def restarts(self) -> int:
@@ -214,11 +223,21 @@ class HostedPlugin:
                     self.stats.restarts += 1
                     await self._start_worker()
         finally:
+            with anyio.CancelScope(shield=True):
+                await self._quarters.release()
             self._runs = False
             self._settle()
 
     async def _start_worker(self) -> None:
         around = self._surroundings
+        if refusal := self.policy.refusal(around.protected):
+            self._give_up(refusal)
+            return
+        try:
+            lease = await self._quarters.prepare()
+        except PlughostError as exc:
+            self._give_up(str(exc))
+            return
         most = around.config.totals.workers
         if most is not None and len(around.live_workers()) >= most:
             self._give_up(f"the host runs {most} workers, as many as its total allows")
@@ -228,9 +247,10 @@ class HostedPlugin:
             limits=self.limits,
             grants=tuple(map(str, self.policy.granted)),
             config=self._config,
-            fork=around.config.fork,
+            plan=lease.plan,
+            tenancy=lease.tenancy,
         )
-        worker = Worker(around.reactor, around.template, assignment, self.log, self)
+        worker = Worker(around.reactor, lease.template, assignment, self.log, self)
         self._worker = worker
         try:
             description = await worker.start()
@@ -326,6 +346,9 @@ class HostedPlugin:
 
     # WorkerOwner
 
+    def on_confined(self, worker: Worker) -> None:
+        self._quarters.open_network(worker.process.take_sockets())
+
     def on_request(self, worker: Worker, call: Call) -> None:
         self._surroundings.services.start(worker, self.policy, call)
 
@@ -333,6 +356,7 @@ class HostedPlugin:
         self._surroundings.services.cancel(worker, call_id)
 
     def on_exit(self, worker: Worker, exit: WorkerExit) -> None:
+        self._quarters.close_network()
         if self.active_worker is worker:
             self.active_worker = None
         self.last_exit = exit

@@ -1,25 +1,17 @@
 """What a worker is to run, and the two messages that tell it."""
 
-import os
-import resource
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from plughost.catalog.discovery import Found
 from plughost.config import Limits
-from plughost.units import MiB
+from plughost.sandbox.cgroup import Tenancy
+from plughost.sandbox.plan import SandboxPlan
 from plughost_protocol import Welcome, WireLimits
 from plughost_protocol.launch import Spawn
 
 __all__ = ["Assignment"]
-
-# Address space beyond the memory limit: interpreter, libraries and thread stacks map far more
-# than they touch. The watch sees what is touched; this stops what grows faster than it looks.
-_ADDRESS_SPACE_SLACK: Final = 1024 * MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +22,18 @@ class Assignment:
     limits: Limits
     grants: tuple[str, ...]
     config: Mapping[str, Any]
-    fork: bool
-    """Whether the worker is a fork of the template, or a fresh interpreter."""
+    plan: SandboxPlan
+    tenancy: Tenancy | None = None
+    """Its time in a cgroup; None leaves its limits to the watch."""
 
     def spawn(self, key: int) -> Spawn:
-        """For the template. The environment is an allow-list: nothing of the host's comes along."""
-        root = str(self.plugin.root)
-        zone = os.environ.get("TZ", "UTC")
+        """For the template."""
         return Spawn(
             key=key,
             name=self.plugin.manifest.id,
-            cwd=root,
-            env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": root, "TZ": zone},
-            rlimits=[
-                (resource.RLIMIT_CORE, 0),
-                (resource.RLIMIT_NOFILE, self.limits.open_files),
-                (resource.RLIMIT_AS, self.limits.memory + _ADDRESS_SPACE_SLACK),
-            ],
-            interpreter="" if self.fork else sys.executable,
+            cwd=self.plan.working_folder,
+            env=dict(self.plan.environment),
+            confinement=self.plan.confinement(),
         )
 
     def welcome(self, version: int) -> Welcome:
@@ -58,7 +44,7 @@ class Assignment:
             version,
             str(self.plugin.root),
             manifest.main,
-            msgspec.to_builtins(manifest),
+            manifest.as_told(),
             dict(self.config),
             list(self.grants),
             WireLimits(limits.max_frame, limits.requests_in_flight, limits.threads),

@@ -85,6 +85,8 @@ class Channel:
         self.now = reactor.now
         self.requests = Requests(self, limits, owner.on_call)
         """The other side's own calls, to be answered here."""
+        self.when_called: Callable[[], None] | None = None
+        """Called once, when the next call begins."""
         self._reactor = reactor
         self._limits = limits
         self._owner = owner
@@ -186,6 +188,9 @@ class Channel:
         return call_id, payload
 
     def _begin(self, call: OpenCall, payload: bytes, now: float) -> None:
+        if self.when_called is not None:
+            told, self.when_called = self.when_called, None
+            told()
         self._last_id = call.id
         self._open[call.id] = call
         call.offset = self._writer.queued

@@ -11,10 +11,13 @@ Ending it in good order goes down a ladder, each rung with a bounded wait:
 
 import math
 import signal
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from plughost.errors import (
@@ -27,11 +30,12 @@ from plughost.errors import (
 )
 from plughost.exits import Cause, WorkerExit
 from plughost.reactor import Reactor, Waiter
+from plughost.sandbox.cgroup import CgroupError
 from plughost.supervision.logbook import LineReader, LogBook
 from plughost.supervision.pipes import WorkerPipes
 from plughost.supervision.process import Process
 from plughost.supervision.stacks import StackReader
-from plughost.supervision.template import SpawnRefused, Template, TemplateLost
+from plughost.supervision.template import LayerRefused, SpawnRefused, Template, TemplateLost
 from plughost.text import clean
 from plughost.units import format_bytes, format_seconds
 from plughost_protocol import (
@@ -70,6 +74,9 @@ _PING_EVERY: Final = 10.0  # seconds; asks an idle worker whether its loop is al
 class WorkerOwner(Protocol):
     """Who started the worker."""
 
+    def on_confined(self, worker: "Worker") -> None:
+        """Its process is confined; no plugin code has run."""
+
     def on_request(self, worker: "Worker", call: Call) -> None:
         """The plugin asks for something: `worker.channel.requests` answers or refuses it."""
 
@@ -97,6 +104,8 @@ class Worker:
         """Whether its message loop has been silent for longer than it may."""
         self.held = False
         """Whether the watch has stopped it for a moment, to hold it to its CPU share."""
+        self.tenancy = assignment.tenancy
+        """Its time in a cgroup, where it has one."""
         self._reactor = reactor
         self._template = template
         self._assignment = assignment
@@ -131,6 +140,11 @@ class Worker:
         """Its process id; 0 before it is spawned."""
         return self.process.pid
 
+    @property
+    def data_folder(self) -> Path:
+        """Where the plugin keeps its files."""
+        return Path(self._assignment.plan.data_folder)
+
     # Start
 
     async def start(self) -> Description:
@@ -139,6 +153,7 @@ class Worker:
         try:
             with anyio.fail_after(limits.load_timeout):
                 await self._spawn()
+                self._owner.on_confined(self)
                 await self._hello
                 value = await self.channel.request(
                     PLUGIN_LOAD,
@@ -152,6 +167,12 @@ class Worker:
             late = f"not ready within {format_seconds(limits.load_timeout)}"
             self._verdict = self._verdict or (Cause.NOT_READY, late)
             self._stacks.ask(lambda _: self.end(Cause.NOT_READY, late))
+        except LayerRefused as exc:
+            self.end(Cause.SANDBOX, str(exc))
+            if not self.process.pid:
+                self._on_process_exit()
+        except CgroupError as exc:
+            self.end(Cause.SANDBOX, str(exc))
         except (SpawnRefused, TemplateLost) as exc:
             self.end(Cause.TEMPLATE_DIED, str(exc))
             if not self.process.pid:
@@ -175,6 +196,9 @@ class Worker:
     async def _spawn(self) -> None:
         spawn = self._assignment.spawn(self._key)
         await self._template.spawn(spawn, self.process.pipes.child_ends, self.process)
+        tenancy = self.tenancy
+        if tenancy is not None and not tenancy.is_inside(self.pid):
+            await anyio.to_thread.run_sync(tenancy.admit, self.pid)
 
     def _greet(self, hello: Hello) -> None:
         if self._greeted:
@@ -261,6 +285,12 @@ class Worker:
 
     def _judge(self, code: int | None) -> tuple[Cause, str]:
         """The cause of an end that the host did not bring about."""
+        if self.process.refusal is not None:
+            return Cause.SANDBOX, str(self.process.refusal)
+        if self.tenancy is not None and code in (None, -signal.SIGKILL):
+            verdict = self.tenancy.memory_verdict()
+            if verdict is not None:
+                return verdict
         if code is None:
             return Cause.TEMPLATE_DIED, "the template process died and took it along"
         if code == EXIT_OUT_OF_MEMORY:
@@ -272,6 +302,10 @@ class Worker:
         return (Cause.SIGNALLED if code < 0 else Cause.EXITED), ""
 
     # The watch
+
+    def when_called(self, act: Callable[[], None]) -> None:
+        """Have `act` called once, when the next call begins."""
+        self.channel.when_called = act
 
     def check(self) -> None:
         """Look at what only time shows: silence, half a frame. Called now and then."""

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from plughost.errors import PlughostError
 from plughost_protocol.launch import STACK_SIGNAL_OFFSET
 
 from .pipes import WorkerPipes
@@ -31,6 +33,8 @@ class Process:
         self.cpu = 0.0
         self.ended = False
         """Whether it is dead and reaped."""
+        self.sockets: list[socket.socket] = []
+        self.refusal: PlughostError | None = None
         self._pidfd = -1
         self._kill_when_spawned = False
         self._on_exit = on_exit
@@ -55,6 +59,8 @@ class Process:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+        while self.sockets:
+            self.sockets.pop().close()
         self._on_exit()
 
     def signal(self, number: int) -> None:
@@ -64,6 +70,11 @@ class Process:
                 signal.pidfd_send_signal(self._pidfd, number)
         elif self.pid and not self.ended:
             self._signal_by_template(number)
+
+    def take_sockets(self) -> list[socket.socket]:
+        """The sockets that the process has made for the host; they belong to the caller now."""
+        taken, self.sockets = self.sockets, []
+        return taken
 
     def kill(self) -> None:
         """SIGKILL, as soon as there is a process. Works on a stopped one too."""

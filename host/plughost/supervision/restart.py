@@ -70,6 +70,8 @@ class RestartTracker:
 def _too_often(exit: WorkerExit, times: int, period: float) -> str:
     if exit.cause is Cause.LOAD_FAILED:
         return "what cannot be loaded is not tried again"
+    if exit.cause is Cause.DISK:
+        return "its data folder must be cleaned first"
     if times == 1:
         return f"it is not tried again after: {exit.cause.value}"
     return f"{exit.cause.value} {times} times in {format_seconds(period)}"

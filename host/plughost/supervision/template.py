@@ -1,22 +1,29 @@
-"""The host's end of the template process: ask for workers, hear of their deaths."""
+"""The host's end of a template process: ask for workers, hear of their deaths."""
 
 import logging
 import os
 import signal
 import socket
 import subprocess
-import sys
+from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+import anyio
+
+from plughost.config import Layer
 from plughost.errors import PlughostError
 from plughost.reactor import Reactor, Waiter
+from plughost.sandbox.interpreter import Interpreter
 from plughost_protocol import encode
+from plughost_protocol.confinement import TemplateConfinement
 from plughost_protocol.launch import (
+    MAX_LISTENERS,
     TEMPLATE_MESSAGE_SIZE,
+    Confined,
     Exited,
+    LaunchReply,
+    Refused,
     Signal,
     Spawn,
     Spawned,
@@ -26,13 +33,37 @@ from plughost_protocol.launch import (
     decode_launch_reply,
 )
 
-__all__ = ["Launch", "SpawnRefused", "Template", "TemplateLost"]
+__all__ = ["Launch", "LayerRefused", "SpawnRefused", "Template", "TemplateLost"]
 
 _log = logging.getLogger("plughost.template")
+
+_PATIENCE: Final = 1.0  # seconds that it has to kill its workers and end
+_REAP_INTERVAL: Final = 0.002
 
 
 class SpawnRefused(PlughostError):
     """Raised when the machine refuses another process."""
+
+
+class LayerRefused(PlughostError):
+    """Raised when the machine refuses a layer of the sandbox."""
+
+    def __init__(self, layer: str, action: str, errno: int) -> None:
+        super().__init__(
+            f"the machine refuses the layer {layer} of the sandbox ({action}: "
+            f"{os.strerror(errno)}); {_remedy(layer)}plughost doctor shows why"
+        )
+        self.layer = layer
+        self.errno = errno
+
+
+def _remedy(layer: str) -> str:
+    if layer not in set(Layer):
+        return ""
+    return (
+        f"to do without it: plughost run --without {layer}, or "
+        f'HostConfig(sandbox=Sandbox(without={{"{layer}"}})); '
+    )
 
 
 class TemplateLost(PlughostError):
@@ -44,6 +75,11 @@ class TemplateLost(PlughostError):
 
 class Launch(Protocol):
     """Who hears of a worker's start and end."""
+
+    sockets: list[socket.socket]
+    """The sockets that the worker's process made for the host, once it is confined."""
+    refusal: PlughostError | None
+    """Why it could not be confined."""
 
     def spawned(self, pid: int, pidfd: int) -> None:
         """The worker runs. `pidfd` is -1 where the system has none; the receiver closes it."""
@@ -58,19 +94,29 @@ class Template:
     Started at the first `spawn`, and again after its death. A worker dies with it.
     """
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        python: Interpreter,
+        confinement: TemplateConfinement,
+        on_start: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._reactor = reactor
+        self._python = python
+        self._confinement = confinement
+        self._on_start = on_start
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._launches: dict[int, Launch] = {}
         self._starting: dict[int, Waiter[None]] = {}
+        self._refused: PlughostError | None = None
         self._last_key = 0
         self.strays_killed = 0
         """Processes that had left their worker and were killed."""
 
     @property
     def pid(self) -> int | None:
-        """The template's process id, while it lives."""
+        """The process id of what we started, while it lives."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
@@ -79,19 +125,25 @@ class Template:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
+        self._refused = None
+        confinement = encode(self._confinement)
         with theirs:
-            boot = boot_code(_import_paths(), "template", "serve", theirs.fileno(), "paths")
+            boot = boot_code(
+                list(self._python.import_paths), "template", "serve", theirs.fileno(), confinement
+            )
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-I", "-S", "-c", boot],
+                [self._python.executable, "-I", "-S", "-c", boot],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={"LANG": "C.UTF-8"},  # what it has, a forked worker shows in its /proc entry
+                # What it has, a worker shows in its /proc entry, and its allocator obeys.
+                env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
                 cwd="/",
                 start_new_session=True,
             )
         self._socket = ours
         self._reactor.add_reader(ours.fileno(), self._on_readable)
+        self._on_start(self._process.pid)
 
     def wake(self) -> None:
         """Let it run on, if a plugin has stopped it."""
@@ -99,9 +151,9 @@ class Template:
             self._process.send_signal(signal.SIGCONT)
 
     async def spawn(self, spawn: Spawn, fds: list[int], launch: Launch) -> None:
-        """Start a worker with its ends of the pipes; `launch` hears of it.
+        """Start a worker with its ends of the pipes, confined; `launch` hears of it.
 
-        Raises `SpawnRefused`, `TemplateLost`.
+        Raises `SpawnRefused`, `LayerRefused`, `TemplateLost`.
         """
         self.start()
         self.wake()
@@ -113,9 +165,11 @@ class Template:
             # The socket holds some hundred messages, and at most a few starts are under way.
             socket.send_fds(self._socket, [encode(spawn)], fds)
         except OSError as exc:
-            del self._starting[key], self._launches[key]
+            self._on_readable()  # its last words
+            self._starting.pop(key, None)
+            self._launches.pop(key, None)
             self._lost()
-            raise TemplateLost from exc
+            raise self._refused or TemplateLost() from exc
         await started
 
     def signal(self, key: int, number: int) -> None:
@@ -129,32 +183,50 @@ class Template:
         self._last_key += 1
         return self._last_key
 
-    def close(self) -> None:
-        """Hang up: the template kills every worker that is left, and ends."""
+    async def aclose(self) -> None:
+        """Hang up: the template kills every worker that is left, and ends. Returns when it has."""
+        process = self._process
         self._lost()
+        if process is not None:
+            while process.poll() is None:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(_REAP_INTERVAL)
 
     def _on_readable(self) -> None:
-        assert self._socket is not None  # noqa: S101 - the reader goes with the socket
+        if self._socket is None:
+            return
         try:
             data, fds, _, _ = socket.recv_fds(
-                self._socket, TEMPLATE_MESSAGE_SIZE, 1, socket.MSG_CMSG_CLOEXEC
+                self._socket, TEMPLATE_MESSAGE_SIZE, MAX_LISTENERS, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         except OSError:
             data, fds = b"", []
         if not data:
-            _log.error("the template process died; its workers died with it")
+            if self._refused is None:
+                _log.error("a template process died; its workers died with it")
             self._lost()
-            return
-        match decode_launch_reply(data):
+        else:
+            self._on_reply(decode_launch_reply(data), fds)
+
+    def _on_reply(self, reply: LaunchReply, fds: list[int]) -> None:
+        match reply:
             case Spawned(key, pid):
-                self._launches[key].spawned(pid, fds[0] if fds else -1)
+                pidfd = fds[0] if fds else -1
+                self._launches[key].spawned(_pid_here(pidfd) or pid, pidfd)
+            case Confined(key):
+                self._launches[key].sockets = [socket.socket(fileno=fd) for fd in fds]
                 self._settle(key, None)
+            case Refused(key, layer, action, errno):
+                self._refused = error = LayerRefused(layer, action, errno)
+                for refused in [key] if key else list(self._starting):  # 0: the template itself
+                    self._launches[refused].refusal = error
+                    self._settle(refused, error)
             case SpawnFailed(key, reason):
                 del self._launches[key]
                 self._settle(key, SpawnRefused(f"the system refuses another process: {reason}"))
             case Exited(key, status, max_rss, cpu):
+                self._settle(key, TemplateLost())  # it never got so far as to be confined
                 self._launches.pop(key).exited(status, max_rss, cpu)
             case StrayKilled(pid, command):
                 self.strays_killed += 1
@@ -177,26 +249,30 @@ class Template:
         self._socket.close()
         self._socket = None
         process.send_signal(signal.SIGCONT)
-        # It ends by itself, having killed its workers; one that was stopped or is stuck does not.
-        try:
-            process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+        self._reap(process, self._reactor.now() + _PATIENCE)
         for key in list(self._starting):
-            self._settle(key, TemplateLost())
+            self._settle(key, self._refused or TemplateLost())
         launches, self._launches = self._launches, {}
         for launch in launches.values():
             launch.exited(None, 0, 0.0)
 
+    def _reap(self, process: "subprocess.Popen[bytes]", deadline: float) -> None:
+        """It ends by itself, having killed its workers; one that is stuck is killed."""
+        if process.poll() is not None:
+            return
+        now = self._reactor.now()
+        if now > deadline:
+            process.kill()
+        self._reactor.call_at(now + _REAP_INTERVAL, lambda: self._reap(process, deadline))
 
-def _import_paths() -> list[str]:
-    """Where the worker's packages and msgspec lie: it starts without site-packages of its own."""
-    paths: list[str] = []
-    for package in ("plughost_worker", "plughost_sdk", "plughost_protocol", "msgspec"):
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
-            raise PlughostError(f"the package {package} is not installed: install plughost anew")
-        paths.append(str(Path(spec.origin).parent.parent))
-    return list(dict.fromkeys(paths))
+
+def _pid_here(pidfd: int) -> int | None:
+    """The process's number in our own namespace, which need not be the template's."""
+    try:
+        with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as info:  # noqa: PTH123
+            for line in info:
+                if line.startswith("Pid:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,233 @@
+"""The layers of the sandbox, applied by the child to itself before any plugin code.
+
+The order is part of the design: each step takes away what a later one would need, and nothing
+that an earlier one still does. Resource limits; namespaces; the sockets that the host is given;
+the view of the file system; an id without privileges; capabilities; no new privileges;
+Landlock; the filter of system calls.
+"""
+
+import fcntl
+import os
+import resource
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from plughost_protocol.confinement import (
+    Confinement,
+    LandlockRules,
+    Listener,
+    TemplateConfinement,
+    View,
+)
+
+from . import kernel
+
+__all__ = ["LayerRefused", "apply", "confine_template", "enter_namespaces", "seal"]
+
+CLONE_NEWUSER: Final = 0x10000000  # linux/sched.h
+CLONE_NEWNET: Final = 0x40000000
+_HOSTNAME: Final = "plugin"
+_ROOT_OPTIONS: Final = "size=1m,nr_inodes=1k,mode=755"
+
+
+class LayerRefused(Exception):
+    """Raised when the machine refuses a layer: which one, what was tried, and the errno."""
+
+    def __init__(self, layer: str, action: str, errno: int) -> None:
+        super().__init__(f"{layer}: {action}: {os.strerror(errno)}")
+        self.layer = layer
+        self.action = action
+        self.errno = errno
+
+
+@contextmanager
+def _layer(name: str, action: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise LayerRefused(name, action, exc.errno or 0) from exc
+
+
+def apply(confinement: Confinement) -> list[socket.socket]:
+    """All layers but the filter. The sockets that the host is to have. Raises `LayerRefused`."""
+    sockets: list[socket.socket] = []
+    if confinement.namespaces:
+        enter_namespaces(confinement.namespaces)
+        sockets = _listen(confinement.listeners)
+    for kind, limit in confinement.rlimits:
+        with _layer("rlimits", f"setrlimit {kind} to {limit}"):
+            resource.setrlimit(kind, (limit, limit))
+    if confinement.view is not None:
+        _enter_view(confinement.view)
+    _drop_privileges(confinement)
+    if confinement.landlock is not None:
+        _enter_landlock(confinement.landlock)
+    return sockets
+
+
+def seal(confinement: Confinement) -> None:
+    """The last layer: from here on only the system calls that a plugin may make."""
+    if confinement.filter:
+        program = bytearray(confinement.filter)
+        for offset in confinement.pid_slots:
+            struct.pack_into("=I", program, offset, os.getpid())
+        with _layer("seccomp", "install the filter"):
+            kernel.install_filter(bytes(program))
+
+
+def confine_template(confinement: TemplateConfinement) -> None:
+    """What the template applies to itself, after it has entered its namespaces.
+
+    Its workers inherit all of it.
+    """
+    # Where memory runs short the kernel takes the largest of these, and the host last.
+    with _layer("rlimits", "write /proc/self/oom_score_adj"):
+        _write("/proc/self/oom_score_adj", "1000")
+    if confinement.namespaces:
+        with _layer("namespaces", "sethostname"):
+            kernel.set_hostname(_HOSTNAME)
+    if confinement.keep_capabilities:
+        with _layer("capabilities", "limit the bounding set"):
+            kernel.limit_capabilities(confinement.keep_capabilities)
+    with _layer("seccomp", "set no_new_privs"):
+        kernel.no_new_privileges()
+    if confinement.filter:
+        with _layer("seccomp", "install the template's filter"):
+            kernel.install_filter(confinement.filter)
+
+
+def enter_namespaces(flags: int) -> None:
+    """Unshare, and where that makes a user namespace, be the same user in it."""
+    user, group = os.geteuid(), os.getegid()
+    with _layer("namespaces", f"unshare {flags:#x}"):
+        kernel.unshare(flags)
+    if flags & CLONE_NEWUSER:
+        # A distribution may let anybody make a user namespace and give no power in it.
+        with _layer("namespaces", "write /proc/self/uid_map"):
+            _write("/proc/self/setgroups", "deny")
+            _write("/proc/self/uid_map", f"{user} {user} 1")
+            _write("/proc/self/gid_map", f"{group} {group} 1")
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+_SIOCSIFFLAGS: Final = 0x8914  # linux/sockios.h
+_IFF_UP: Final = 1
+_BACKLOG: Final = 64
+
+
+def _listen(listeners: list[Listener]) -> list[socket.socket]:
+    """Bring the loopback up and make the sockets, which stay in this network namespace."""
+    if not listeners:
+        return []
+    with (
+        _layer("namespaces", "bring up the loopback"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
+    ):
+        fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+    sockets = []
+    for listener in listeners:
+        with _layer("namespaces", f"listen on {listener.address}:{listener.port}"):
+            tcp = listener.kind == "tcp"
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
+            made.bind((listener.address, listener.port))
+            if tcp:
+                made.listen(_BACKLOG)
+            sockets.append(made)
+    return sockets
+
+
+# A mount point that always exists and below which nothing of a plugin's lies.
+_BASE: Final = "/proc"
+_READ_ONLY: Final = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV
+_WRITABLE: Final = kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV | kernel.MOUNT_ATTR_NOEXEC
+_DEVICE: Final = kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NOEXEC
+_NO_PROGRAMS: Final = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+
+
+def _enter_view(view: View) -> None:
+    """Build a root of its own from what the plugin may see, and leave the machine's behind."""
+    umask = os.umask(0o022)
+    with _layer("mounts", "make the mounts private"):
+        kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+    with _layer("mounts", f"mount a tmpfs on {_BASE}"):
+        kernel.mount("tmpfs", _BASE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _ROOT_OPTIONS)
+    with _layer("mounts", "mount a tmpfs on /tmp"):
+        os.makedirs(_BASE + "/tmp", exist_ok=True)  # noqa: PTH103, S108
+        size = f"size={view.temporary_size},nr_inodes={view.temporary_files},mode=1777"
+        kernel.mount("tmpfs", _BASE + "/tmp", "tmpfs", _NO_PROGRAMS, size)  # noqa: S108
+    for path, target in view.links.items():
+        with _layer("mounts", f"link {path}"):
+            os.makedirs(os.path.dirname(_BASE + path), exist_ok=True)  # noqa: PTH103, PTH120
+            os.symlink(target, _BASE + path)  # noqa: PTH211
+    for bind in view.binds:
+        with _layer("mounts", f"bind {bind.path}"):
+            attributes = _DEVICE if bind.device else _WRITABLE if bind.writable else _READ_ONLY
+            _bind(bind.path, attributes)
+    for path, text in view.files.items():
+        with _layer("mounts", f"write {path}"):
+            os.makedirs(os.path.dirname(_BASE + path), exist_ok=True)  # noqa: PTH103, PTH120
+            with open(_BASE + path, "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(text)
+    with _layer("mounts", "make it the root"):
+        kernel.pivot_root(_BASE)
+        kernel.make_read_only("/")
+    os.umask(umask)
+
+
+def _bind(path: str, attributes: int) -> None:
+    source = kernel.open_path(path)
+    try:
+        target = _BASE + path
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            os.makedirs(target, exist_ok=True)  # noqa: PTH103
+        elif not os.path.exists(target):  # noqa: PTH110
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        kernel.bind_mount(source, target, attributes)
+    finally:
+        os.close(source)
+
+
+def _drop_privileges(confinement: Confinement) -> None:
+    ids = confinement.ids
+    # An ordinary user in the machine's own user namespace may not, and has nothing to drop.
+    if os.geteuid() == 0 or confinement.namespaces & CLONE_NEWUSER:
+        with _layer("capabilities", "drop the bounding set"):
+            kernel.limit_capabilities(0)
+    if os.geteuid() == 0 or ids is not None:
+        with _layer("capabilities", "lock the powers of user id 0"):
+            kernel.lock_root()
+    if ids is not None:
+        user, group = ids
+        with _layer("uid", f"become user {user}"):
+            os.setgroups([])
+            os.setresgid(group, group, group)
+            os.setresuid(user, user, user)
+    with _layer("capabilities", "capset"):
+        kernel.drop_capabilities()
+    with _layer("seccomp", "set no_new_privs"):
+        kernel.no_new_privileges()
+
+
+def _enter_landlock(rules: LandlockRules) -> None:
+    with _layer("landlock", "create the ruleset"):
+        ruleset = kernel.Ruleset(rules.handled_fs, rules.handled_net, rules.scoped)
+    for path, access in rules.paths:
+        with _layer("landlock", f"allow {path}"):
+            ruleset.allow_path(path, access)
+    for port in rules.connect_ports:
+        with _layer("landlock", f"allow connections to port {port}"):
+            ruleset.allow_connect(port)
+    with _layer("landlock", "restrict itself"):
+        ruleset.restrict()

@@ -1,0 +1,201 @@
+"""The system calls of the sandbox that Python has no name for."""
+
+import ctypes
+import os
+import sys
+from errno import EINVAL
+from typing import Any, Final
+
+_AT_FDCWD: Final = -100  # fcntl.h
+
+_libc: Final[Any] = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _syscall(number: int, *arguments: int | bytes | ctypes.Array[Any] | None) -> int:
+    # Variadic: what is not a long would be passed as an int, with the upper half undefined.
+    passed = [ctypes.c_long(given) if isinstance(given, int) else given for given in arguments]
+    return _check(_libc.syscall(ctypes.c_long(number), *passed))
+
+
+def prctl(option: int, value: int | bytes, *more: int) -> int:
+    """prctl(2). Raises `OSError`."""
+    rest = [ctypes.c_ulong(number) for number in (*more, 0, 0, 0)[:3]]
+    given = ctypes.c_ulong(value) if isinstance(value, int) else value
+    return _check(_libc.prctl(option, given, *rest))
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_libc.unshare(ctypes.c_int(flags)))
+
+
+def set_hostname(name: str) -> None:
+    """sethostname(2)."""
+    _check(_libc.sethostname(name.encode(), ctypes.c_size_t(len(name.encode()))))
+
+
+# Mounts: linux/mount.h, linux/openat2.h. The numbers of newer calls are those of all machines.
+
+_OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
+_AT_EMPTY_PATH: Final = 0x1000
+_AT_RECURSIVE: Final = 0x8000
+_OPEN_TREE_CLONE: Final = 1
+_MOVE_MOUNT_F_EMPTY_PATH: Final = 4
+_RESOLVE_NO_SYMLINKS: Final = 4
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+MNT_DETACH: Final = 2
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    """mount(2)."""
+    names = [name.encode() if name else None for name in (source, target, kind)]
+    _check(_libc.mount(*names, ctypes.c_ulong(flags), options.encode() if options else None))
+
+
+def open_path(path: str) -> int:
+    """An O_PATH descriptor. Raises `OSError` (ELOOP) where the path leads over a symbolic link."""
+    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
+    return _syscall(_OPENAT2, _AT_FDCWD, path.encode(), how, ctypes.sizeof(how))
+
+
+def bind_mount(source: int, target: str, attributes: int) -> None:
+    """Mount what an O_PATH descriptor shows at `target`, with MOUNT_ATTR_* flags throughout.
+
+    The descriptor, not a path: what is mounted is what was opened.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH | _AT_RECURSIVE
+    tree = _syscall(_OPEN_TREE, source, b"", flags)
+    try:
+        _set_attributes(tree, attributes)
+        _syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
+def _set_attributes(tree: int, attributes: int) -> None:
+    wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)  # struct mount_attr
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    _syscall(_MOUNT_SETATTR, tree, b"", flags, wanted, ctypes.sizeof(wanted))
+
+
+def make_read_only(path: str) -> None:
+    """Make the one mount at `path` read-only."""
+    wanted = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY, 0, 0, 0)
+    _syscall(_MOUNT_SETATTR, _AT_FDCWD, path.encode(), 0, wanted, ctypes.sizeof(wanted))
+
+
+def pivot_root(new_root: str) -> None:
+    """Make a mount the root, and detach the old one."""
+    os.chdir(new_root)
+    _check(_libc.pivot_root(b".", b"."))
+    _check(_libc.umount2(b".", MNT_DETACH))
+    os.chdir("/")
+
+
+# Privileges: linux/prctl.h, linux/capability.h, linux/securebits.h
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15
+_PR_SET_SECCOMP: Final = 22
+_PR_CAPBSET_DROP: Final = 24
+_PR_SET_SECUREBITS: Final = 28
+PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_NO_ROOT_LOCKED: Final = 0x2F  # no power for uid 0, none kept over a change of it, locked
+_CAPABILITY_VERSION_3: Final = 0x20080522
+_CAP_AUDIT_READ, _LAST_CAPABILITY = 37, 63  # every kernel with Landlock has the first
+
+
+def limit_capabilities(keep: int) -> None:
+    """Take all capabilities but those of a mask out of the bounding set."""
+    for number in range(_LAST_CAPABILITY + 1):
+        if not keep >> number & 1:
+            try:
+                prctl(_PR_CAPBSET_DROP, number)
+            except OSError as exc:
+                if exc.errno == EINVAL and number > _CAP_AUDIT_READ:
+                    return  # past the last that this kernel has
+                raise
+
+
+def lock_root() -> None:
+    """Let user id 0 mean nothing, for good."""
+    prctl(_PR_SET_SECUREBITS, _NO_ROOT_LOCKED)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, the ambient ones too."""
+    prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()))
+
+
+def no_new_privileges() -> None:
+    """Let no program that is executed give more than its caller has."""
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def install_filter(program: bytes) -> None:
+    """Install a seccomp filter, for this process and all that it starts. It has one thread."""
+    header = _Program(len(program) // 8, program)
+    _check(_libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(header)))
+
+
+# Landlock, as linux/landlock.h has it.
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_RULE_PATH_BENEATH, _RULE_NET_PORT = 1, 2
+_ACCESS_NET_CONNECT_TCP: Final = 2
+
+
+class _PathBeneath(ctypes.Structure):
+    """struct landlock_path_beneath_attr."""
+
+    _pack_ = 1
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+class Ruleset:
+    """A Landlock ruleset that is being filled."""
+
+    def __init__(self, handled_fs: int, handled_net: int, scoped: int) -> None:
+        handled = (ctypes.c_uint64 * 3)(handled_fs, handled_net, scoped)
+        # An older kernel takes the shorter structure, without what it does not know.
+        size = 24 if scoped else 16 if handled_net else 8
+        self._fd = _syscall(_CREATE_RULESET, handled, size, 0)
+
+    def allow_path(self, path: str, access: int) -> None:
+        """Allow access to a file, or to all below a folder."""
+        parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            rule = bytes(_PathBeneath(access, parent))
+            _syscall(_ADD_RULE, self._fd, _RULE_PATH_BENEATH, rule, 0)
+        finally:
+            os.close(parent)
+
+    def allow_connect(self, port: int) -> None:
+        """Allow TCP connections to a port."""
+        rule = (ctypes.c_uint64 * 2)(_ACCESS_NET_CONNECT_TCP, port)
+        _syscall(_ADD_RULE, self._fd, _RULE_NET_PORT, rule, 0)
+
+    def restrict(self) -> None:
+        """Hold this process to it, for good."""
+        _syscall(_RESTRICT_SELF, self._fd, 0)
+        os.close(self._fd)
