@@ -5,7 +5,7 @@ import pytest
 from plughost.catalog.host_names import HostRule
 from plughost.errors import HostMisuse
 from plughost.network.limits import NetworkLimits
-from plughost.network.pace import Pace
+from plughost.pace import Pace
 from plughost.network.plan import Listener, NetworkPlan, network_plan
 
 

@@ -7,6 +7,7 @@ from typing import Final
 import anyio.lowlevel
 
 from plughost.exchange.tools import ToolEntry, ToolProvider, ToolRefused, ToolRegistry
+from plughost.pace import Pace
 from plughost.policy.policy import Policy
 from plughost_protocol import Description, ToolSpec
 
@@ -34,9 +35,8 @@ class Offers:
         self._policy = policy
         self._registry = registry
         self._timeout = timeout
-        self._budget = _BUDGET
         self._clock = clock
-        self._earned_at = clock()
+        self._pace = Pace(_EARNED, _BUDGET)
 
     async def prepare(self, description: Description) -> list[ToolEntry]:
         """What a plugin that was loaded offers. Raises `ToolRefused`, `PermissionDenied`."""
@@ -71,15 +71,13 @@ class Offers:
 
     def _entry(self, spec: ToolSpec) -> ToolEntry:
         now = self._clock()
-        self._budget = min(self._budget + (now - self._earned_at) * _EARNED, _BUDGET)
-        self._earned_at = now
-        if self._budget <= 0:
+        if self._pace.debt(now) is not None:
             raise ToolRefused(
                 f"{self._provider.id}.{spec.name}",
                 "the schemas of this plugin take too long to compile: make them simpler",
             )
         entry = ToolEntry(self._provider, spec, self._timeout)
-        self._budget -= self._clock() - now
+        self._pace.spend(self._clock() - now)
         return entry
 
     def _too_many(self, spec: ToolSpec) -> ToolRefused:

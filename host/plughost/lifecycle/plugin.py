@@ -33,7 +33,7 @@ from .offers import Offers
 from .quarters import Quarters, SharedQuarters
 from .states import Event, State, next_state
 
-__all__ = ["HostedPlugin", "PluginStats", "Surroundings"]
+__all__ = ["HostedPlugin", "PluginStats", "Surroundings", "limits_for"]
 
 
 _STACK_LINES: Final = 100  # of a dead worker's threads, in its plugin's log
@@ -77,7 +77,7 @@ class HostedPlugin:
         """How the last worker ended."""
         self.error = ""
         """Why it is in `error`, in one line."""
-        self.limits = _limits(found, surroundings.config)
+        self.limits = limits_for(found, surroundings.config)
         self.policy = Policy(self.id, found.manifest.asks(), surroundings.config.grants)
         timeout = found.manifest.limits.timeout or self.limits.call_timeout
         self.offers = Offers(self, self.policy, surroundings.tools, timeout)
@@ -362,7 +362,7 @@ class HostedPlugin:
         self.last_exit = exit
 
 
-def _limits(found: Found, config: HostConfig) -> Limits:
+def limits_for(found: Found, config: HostConfig) -> Limits:
     """The operator's limits, where the plugin does not ask for less."""
     limits = config.of(found.manifest.id).limits or config.limits
     wishes = found.manifest.limits

@@ -149,13 +149,14 @@ class Quarters:
     async def prepare(self) -> Lease:
         """All that the next worker needs. Raises `PlughostError`."""
         plan = self.plan()
+        if waived := self._sandbox(self._around.config).waived:
+            self._book.note("warning", f"it starts without {', '.join(waived)} of the sandbox")
         await anyio.to_thread.run_sync(self._prepare_data_folder, plan)
         if self._template is None:
             self._group = self._make_group()
             config = self._around.config
-            self._template = self._around.templates.take(
-                self._own.python, self._sandbox(config), self._put_in_group
-            )
+            self._template = self._around.templates.take(self._own.python, self._sandbox(config))
+            self._template.when_started(self._put_in_group)
         group = self._group
         tenancy = None if group is None else Tenancy(group, self._limits.memory)
         return Lease(plan, self._template, tenancy)

@@ -13,12 +13,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from plughost.catalog.host_names import HostRule
+from plughost.pace import Pace
 from plughost.text import clean_line
 
 from . import dns
 from .client import ClientStream
 from .limits import NetworkLimits
-from .pace import Pace
 from .passage import Passage, Terms
 from .record import Connection, Outcome
 from .resolver import Resolve, Resolver

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from plughost.config import Limits
+from plughost.pace import Pace
 from plughost.reactor import Reactor
 from plughost_protocol import FrameDecoder, Message, ProtocolError, decode_message
 
@@ -41,15 +42,13 @@ class FrameReader:
         self._on_end = on_end
         self._decoder = FrameDecoder(limits.max_frame)
         self._frame_begun: float | None = None
-        self._rate = float(limits.frames_per_second)
-        self._allowance = self._rate
-        self._allowance_at = reactor.now()
+        self._pace = Pace(limits.frames_per_second, limits.frames_per_second)
         reactor.add_reader(fd, self._on_readable)
 
     def charge(self) -> None:
         """Count a frame that answers no call. Once too many came, reading pauses."""
         self.unsolicited += 1
-        self._allowance -= 1
+        self._pace.spend()
 
     def half_frame_for(self) -> float:
         """Seconds for which a frame has been incomplete."""
@@ -102,22 +101,19 @@ class FrameReader:
             self._frame_begun = None
         elif frames or self._frame_begun is None or len(data) == _READ_SIZE:
             self._frame_begun = self._reactor.now()  # a long frame that keeps coming is fine
-        if self._allowance <= 0:
+        if self._pace.is_spent:
             self._pause()
         return True
 
     def _pause(self) -> None:
-        """Earn the allowance anew, or read nothing until it is earned."""
+        """Read nothing until what was spent is earned."""
         now = self._reactor.now()
-        self._allowance += (now - self._allowance_at) * self._rate
-        self._allowance = min(self._allowance, self._rate)
-        self._allowance_at = now
-        if self._allowance <= 0 and not self.stopped:
+        debt = self._pace.debt(now)
+        if debt is not None and not self.stopped:
             # The pipe fills and the worker waits: nothing is lost, and nobody else is disturbed.
             self._reactor.remove_reader(self._fd)
             self._frame_begun = None
-            pause = max(_PAUSE, -self._allowance / self._rate)
-            self._reactor.call_at(now + pause, self._resume)
+            self._reactor.call_at(now + max(_PAUSE, debt), self._resume)
 
     def _resume(self) -> None:
         if not self.stopped:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plughost.config import Limits
+from plughost.pace import Pace
 from plughost.reactor import Reactor
 from plughost.text import clean_line
 
@@ -57,8 +58,7 @@ class LogBook:
         self._max_length = limits.log_line_length
         self._listen = listen
         self._log = logging.getLogger(f"plughost.plugin.{plugin}")
-        self._allowance = float(self._rate * _BURST)
-        self._allowance_at = time.monotonic()
+        self._pace = Pace(self._rate, self._rate * _BURST)
         self._unreported = 0
 
     def write(
@@ -69,15 +69,10 @@ class LogBook:
         fields: Mapping[str, Any] | None = None,
     ) -> bool:
         """Add a line from the worker; whether it was within the rate."""
-        now = time.monotonic()
-        earned = (now - self._allowance_at) * self._rate
-        self._allowance = min(self._allowance + earned, float(self._rate * _BURST))
-        self._allowance_at = now
-        if self._allowance < 1:
+        if self._pace.take(time.monotonic()):
             self.dropped += 1
             self._unreported += 1
             return False
-        self._allowance -= 1
         if self._unreported:
             dropped, self._unreported = self._unreported, 0
             self.note("warning", f"{dropped} lines were dropped: over {self._rate} a second")

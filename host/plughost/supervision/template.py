@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 import anyio
 
-from plughost.config import Layer
 from plughost.errors import PlughostError
 from plughost.reactor import Reactor, Waiter
 from plughost.sandbox.interpreter import Interpreter
+from plughost.sandbox.plan import how_to_waive
 from plughost_protocol import encode
 from plughost_protocol.confinement import TemplateConfinement
 from plughost_protocol.launch import (
@@ -49,21 +49,13 @@ class LayerRefused(PlughostError):
     """Raised when the machine refuses a layer of the sandbox."""
 
     def __init__(self, layer: str, action: str, errno: int) -> None:
+        waiver = f"{how_to_waive(layer)}; " if how_to_waive(layer) else ""
         super().__init__(
             f"the machine refuses the layer {layer} of the sandbox ({action}: "
-            f"{os.strerror(errno)}); {_remedy(layer)}plughost doctor shows why"
+            f"{os.strerror(errno)}); {waiver}plughost doctor shows why"
         )
         self.layer = layer
         self.errno = errno
-
-
-def _remedy(layer: str) -> str:
-    if layer not in set(Layer):
-        return ""
-    return (
-        f"to do without it: plughost run --without {layer}, or "
-        f'HostConfig(sandbox=Sandbox(without={{"{layer}"}})); '
-    )
 
 
 class TemplateLost(PlughostError):
@@ -99,12 +91,11 @@ class Template:
         reactor: Reactor,
         python: Interpreter,
         confinement: TemplateConfinement,
-        on_start: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
         self._python = python
         self._confinement = confinement
-        self._on_start = on_start
+        self._on_start: Callable[[int], None] = lambda _: None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._launches: dict[int, Launch] = {}
@@ -144,6 +135,12 @@ class Template:
         self._socket = ours
         self._reactor.add_reader(ours.fileno(), self._on_readable)
         self._on_start(self._process.pid)
+
+    def when_started(self, act: Callable[[int], None]) -> None:
+        """Have `act` called with the process id whenever it is started, and now if it runs."""
+        self._on_start = act
+        if self._process is not None:
+            act(self._process.pid)
 
     def wake(self) -> None:
         """Let it run on, if a plugin has stopped it."""

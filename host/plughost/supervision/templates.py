@@ -1,11 +1,11 @@
 """Which template process a plugin's workers are forked from: its own, or one for all."""
 
-from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import anyio
 
 from plughost.config import Sandbox
-from plughost.reactor import Reactor
+from plughost.reactor import Reactor, TimerHandle
 from plughost.sandbox.interpreter import Interpreter, find_interpreter
 from plughost.sandbox.machine import Machine
 from plughost.sandbox.plan import template_confinement
@@ -14,52 +14,66 @@ from .template import Template
 
 __all__ = ["Templates"]
 
+_Kind: TypeAlias = tuple[Interpreter, Sandbox]
+
+_SPARE_AFTER: Final = 1.0  # seconds without a start; until then there is more urgent work
+
 
 class Templates:
     """The template processes of one host.
 
     A template of its own gives a plugin an address-space layout and a hash seed that no other
-    plugin can learn, and makes its process id namespace its own. A shared one starts workers
-    sooner and takes less memory.
+    plugin can learn, and makes its process id namespace its own. One that nobody has yet is kept
+    ready, so that the next plugin need not wait for its interpreter. A shared one starts many
+    workers sooner and takes less memory.
     """
 
     def __init__(self, reactor: Reactor, machine: Machine, *, shared: bool) -> None:
         self._reactor = reactor
         self._machine = machine
-        self._shared: dict[tuple[Interpreter, Sandbox], Template] | None = {} if shared else None
+        self._is_shared = shared
+        self._ready: dict[_Kind, Template] = {}  # the shared one, or the spare
         self._all: set[Template] = set()
+        self._timer: TimerHandle | None = None
 
-    def take(
-        self, python: str, sandbox: Sandbox, on_start: Callable[[int], None] = lambda _: None
-    ) -> Template:
-        """A template for one plugin, to be given back. Raises `HostMisuse` for the interpreter.
+    def take(self, python: str, sandbox: Sandbox) -> Template:
+        """A template for one plugin, to be given back. Raises `HostMisuse` for the interpreter."""
+        kind = find_interpreter(python), sandbox
+        if self._is_shared:
+            if kind not in self._ready:
+                self._ready[kind] = self._make(kind)
+            return self._ready[kind]
+        self._make_spare_later(kind)
+        return self._ready.pop(kind, None) or self._make(kind)
 
-        `on_start` gets the process id of a template of its own when that starts.
-        """
-        interpreter = find_interpreter(python)
-        if self._shared is None:
-            return self._make(interpreter, sandbox, on_start)
-        key = interpreter, sandbox
-        if key not in self._shared:
-            self._shared[key] = self._make(interpreter, sandbox, lambda _: None)
-        return self._shared[key]
-
-    def _make(
-        self, python: Interpreter, sandbox: Sandbox, on_start: Callable[[int], None]
-    ) -> Template:
-        confinement = template_confinement(sandbox, self._machine)
-        made = Template(self._reactor, python, confinement, on_start)
+    def _make(self, kind: _Kind) -> Template:
+        python, sandbox = kind
+        made = Template(self._reactor, python, template_confinement(sandbox, self._machine))
         self._all.add(made)
         return made
 
+    def _make_spare_later(self, kind: _Kind) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        when = self._reactor.now() + _SPARE_AFTER
+        self._timer = self._reactor.call_at(when, lambda: self._make_spare(kind))
+
+    def _make_spare(self, kind: _Kind) -> None:
+        self._timer = None
+        if kind not in self._ready:
+            self._ready[kind] = self._make(kind)
+            self._ready[kind].start()
+
     async def give_back(self, template: Template) -> None:
         """The plugin needs it no more. Its own one ends; returns when it has."""
-        if self._shared is None:
+        if not self._is_shared:
             self._all.discard(template)
             await template.aclose()
 
     async def aclose(self) -> None:
         """End all of them, and what is left of their workers."""
+        if self._timer is not None:
+            self._timer.cancel()
         async with anyio.create_task_group() as tasks:
             for template in self._all:
                 tasks.start_soon(template.aclose)
