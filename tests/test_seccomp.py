@@ -51,7 +51,7 @@ ALWAYS: Final = names(
     restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn
     rt_sigsuspend rt_sigtimedwait sched_get_priority_max sched_get_priority_min
     sched_getaffinity sched_getparam sched_getscheduler sched_rr_get_interval sched_yield select
-    sendfile set_robust_list set_tid_address setitimer setsockopt shutdown sigaltstack signalfd
+    sendfile set_robust_list set_tid_address setitimer shutdown sigaltstack signalfd
     signalfd4 stat statfs statx symlink symlinkat sync_file_range sysinfo time timerfd_create
     timerfd_gettime timerfd_settime times truncate umask uname unlink unlinkat wait4 waitid
     write writev
@@ -80,6 +80,7 @@ ARGUMENTS_ZERO: Final[dict[str, tuple[str | int, str | int, str | int, str | int
     "prctl": (EPERM,) * 4,
     "prlimit64": (ALLOW,) * 4,
     "socketpair": (EPERM,) * 4,
+    "setsockopt": (EPERM,) * 4,
     "sendto": (ALLOW,) * 4,
     "sendmsg": (ALLOW,) * 4,
     "sendmmsg": (ALLOW,) * 4,
@@ -341,6 +342,23 @@ def test_a_socket_pair_is_a_unix_stream(machine: str) -> None:
 
 
 @BOTH
+def test_no_socket_gets_more_of_the_kernels_memory(machine: str) -> None:
+    for network in (False, True):
+        for option in (7, 8, 32, 33):  # SO_SNDBUF, SO_RCVBUF, and the same by force
+            assert verdict("setsockopt", 3, 1, option, machine=machine, network=network) == EPERM
+        assert verdict("setsockopt", 3, 1, 9, machine=machine, network=network) == ALLOW
+
+
+@BOTH
+def test_options_of_tcp_are_for_those_who_may_connect(machine: str) -> None:
+    for option in (1, 4):  # TCP_NODELAY, TCP_KEEPIDLE
+        assert verdict("setsockopt", 3, 6, option, machine=machine) == EPERM
+        assert verdict("setsockopt", 3, 6, option, machine=machine, network=True) == ALLOW
+    for option in (19, 23, 31):  # TCP_REPAIR, TCP_FASTOPEN, TCP_ULP
+        assert verdict("setsockopt", 3, 6, option, machine=machine, network=True) == EPERM
+
+
+@BOTH
 def test_a_socket_is_tcp_or_udp_over_ipv4_and_only_where_granted(machine: str) -> None:
     good = {(2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 17)}
     for family, kind, protocol in product(range(48), range(7), (0, 1, 6, 17, 262)):
@@ -405,4 +423,4 @@ def test_a_filter_is_made_once() -> None:
 def test_the_names_that_a_worker_may_call_are_those_that_the_filter_can_allow() -> None:
     assert set(allowed_syscalls(SyscallRules(mount_view=False))) == ALWAYS | {
         name for name, verdicts in ARGUMENTS_ZERO.items() if EPERM not in verdicts
-    } | {"kill", "tgkill", "prctl", "socketpair", "clone"}
+    } | {"kill", "tgkill", "prctl", "setsockopt", "socketpair", "clone"}

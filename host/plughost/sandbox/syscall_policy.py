@@ -110,7 +110,7 @@ _PLAIN: Final = _names(
     """,
     # Sockets that are open already: the worker's pipes, and its pairs.
     """
-    recvfrom recvmsg recvmmsg shutdown getsockname getpeername getsockopt setsockopt
+    recvfrom recvmsg recvmmsg shutdown getsockname getpeername getsockopt
     """,
 )
 _SENDING: Final = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}  # where their flags are
@@ -171,8 +171,25 @@ _CLONE_REFUSED: Final = 0x7E02_0000 | 0x8000 | 0x2000
 _AF_UNIX, _AF_INET = 1, 2
 _STREAM, _DATAGRAM = 1, 2
 _SOCKET_FLAGS: Final = 0o2_000_000 | 0o4000  # SOCK_CLOEXEC, SOCK_NONBLOCK
-_TCP, _UDP = 6, 17
+_IP, _TCP, _UDP = 0, 6, 17
 _FAST_OPEN: Final = 0x2000_0000  # MSG_FASTOPEN connects without asking Landlock
+
+# asm-generic/socket.h. Not SO_SNDBUF and SO_RCVBUF: the kernel's memory, which no limit counts.
+_SOL_SOCKET: Final = 1
+_SOCKET_OPTIONS: Final = (
+    2,  # SO_REUSEADDR
+    5,  # SO_DONTROUTE
+    6,  # SO_BROADCAST
+    9,  # SO_KEEPALIVE
+    10,  # SO_OOBINLINE
+    13,  # SO_LINGER
+    15,  # SO_REUSEPORT
+    18,  # SO_RCVLOWAT
+    *(20, 21, 66, 67),  # SO_RCVTIMEO, SO_SNDTIMEO, with either size of the time
+)
+# linux/tcp.h: delays, corks, keeping alive. Not TCP_ULP (kernel TLS), TCP_REPAIR, TCP_FASTOPEN.
+_TCP_OPTIONS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 12, 18)
+_IP_OPTIONS: Final = (1, 11)  # IP_TOS; IP_RECVERR, which resolvers want
 
 NO_SUCH_DEVICE_CALL: Final = frozenset({"ioctl"})
 """Refused with ENOTTY, the answer for a file that is no device."""
@@ -232,6 +249,7 @@ def checked_calls(rules: SyscallRules) -> Mapping[str, Alternatives]:
         "clone": [clone if rules.process else [_with(0, _CLONE_THREAD), *clone]],
         # A pair of another type could send to any socket that has a path.
         "socketpair": [[_one_of(0, _AF_UNIX), _socket_type(_STREAM)]],
+        "setsockopt": [[_one_of(1, _SOL_SOCKET), _one_of(2, *_SOCKET_OPTIONS)]],
         # A new limit is behind a pointer: read only.
         "prlimit64": [[_one_of(0, 0), *_null(2)], [_own_pid(0), *_null(2)]],
     }
@@ -242,6 +260,11 @@ def checked_calls(rules: SyscallRules) -> Mapping[str, Alternatives]:
         calls["socket"] = [
             [_one_of(0, _AF_INET), _socket_type(kind), _one_of(2, 0, protocol)]
             for kind, protocol in ((_STREAM, _TCP), (_DATAGRAM, _UDP))
+        ]
+        calls["setsockopt"] = [
+            *calls["setsockopt"],
+            [_one_of(1, _TCP), _one_of(2, *_TCP_OPTIONS)],
+            [_one_of(1, _IP), _one_of(2, *_IP_OPTIONS)],
         ]
         calls |= {name: [[_without(flags, _FAST_OPEN)]] for name, flags in _SENDING.items()}
     if not rules.process:
