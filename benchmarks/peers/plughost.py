@@ -1,10 +1,15 @@
 """plughost itself, as an application uses it: all checks on, the default configuration."""
 
+import asyncio
+from typing import Final
+
 from benchmarks.drivers import run_in_tasks
 from benchmarks.spawn import ROOT
-from plughost import Host, HostConfig
+from plughost import GRANT_ALL_ASKED, Host, HostConfig
 
 __all__ = ["PlughostPeer"]
+
+_SPARE: Final = 2.0  # seconds after which a template process to spare is there
 
 
 class PlughostPeer:
@@ -12,12 +17,13 @@ class PlughostPeer:
 
     In flight: 64 tasks that call in a loop, the driver of the other async peers.
 
-    `cold_start` is the start of the Host itself, its template process included; its second row
-    is one plugin that is started again on this Host: a fork of the template that is up.
+    `cold_start` is the start of the Host itself, the plugin's template process included; its
+    second row is a plugin that is started on a Host that has been up for a while, and so has a
+    template process to spare. All layers of the sandbox are on.
     """
 
     async def start(self) -> None:
-        self._host = Host([ROOT / "benchmarks" / "plugins"], config=HostConfig())
+        self._host = Host([ROOT / "benchmarks" / "plugins"], HostConfig(grants=GRANT_ALL_ASKED))
         await self._host.__aenter__()
 
     async def call(self, a: int, b: int) -> int:
@@ -37,6 +43,7 @@ class PlughostPeer:
 
     async def stop_worker(self) -> None:
         await self._host.plugins["bench"].stop()
+        await asyncio.sleep(_SPARE)
 
     async def start_worker(self) -> None:
         await self._host.plugins["bench"].start()

@@ -104,6 +104,8 @@ class Worker:
         """Whether its message loop has been silent for longer than it may."""
         self.held = False
         """Whether the watch has stopped it for a moment, to hold it to its CPU share."""
+        self.ready_after = 0.0
+        """Seconds from the request for it until it was confined and said hello."""
         self.tenancy = assignment.tenancy
         """Its time in a cgroup, where it has one."""
         self._reactor = reactor
@@ -152,9 +154,11 @@ class Worker:
         limits = self.limits
         try:
             with anyio.fail_after(limits.load_timeout):
+                asked = self._reactor.now()
                 await self._spawn()
                 self._owner.on_confined(self)
                 await self._hello
+                self.ready_after = self._reactor.now() - asked
                 value = await self.channel.request(
                     PLUGIN_LOAD,
                     encode(None),
@@ -275,8 +279,8 @@ class Worker:
             stderr=tuple(self._outputs[1].tail),
         )
         self.channel.close(lambda sent: WorkerDied(self.plugin_id, end, outcome_unknown=sent))
-        if not self._hello.done():
-            self._hello.set_exception(WorkerDied(self.plugin_id, end, outcome_unknown=False))
+        if not self._hello.done():  # who waits for it hears of the death from the channel
+            self._hello.set_result(None)
         process.pipes.close()
         for waiter in self._ended:
             if not waiter.done():

@@ -100,6 +100,7 @@ class Template:
         self._socket: socket.socket | None = None
         self._launches: dict[int, Launch] = {}
         self._starting: dict[int, Waiter[None]] = {}
+        self._waiting_for_room: list[Waiter[None]] = []
         self._refused: PlughostError | None = None
         self._last_key = 0
         self.strays_killed = 0
@@ -154,20 +155,42 @@ class Template:
         """
         self.start()
         self.wake()
-        assert self._socket is not None  # noqa: S101 - for the type checker
         key = spawn.key
         started = self._starting[key] = self._reactor.waiter()
         self._launches[key] = launch
         try:
-            # The socket holds some hundred messages, and at most a few starts are under way.
-            socket.send_fds(self._socket, [encode(spawn)], fds)
-        except OSError as exc:
-            self._on_readable()  # its last words
+            await self._send(encode(spawn), fds)
+        except BaseException as exc:
             self._starting.pop(key, None)
             self._launches.pop(key, None)
+            if not isinstance(exc, OSError):
+                raise
+            self._on_readable()  # its last words
             self._lost()
             raise self._refused or TemplateLost() from exc
         await started
+
+    async def _send(self, data: bytes, fds: list[int]) -> None:
+        """Send a request, as soon as the socket takes it. Raises `OSError`."""
+        while self._socket is not None:
+            try:
+                socket.send_fds(self._socket, [data], fds)
+            except BlockingIOError:  # it holds some fifty requests
+                room = self._reactor.waiter()
+                self._waiting_for_room.append(room)
+                self._reactor.add_writer(self._socket.fileno(), self._on_room)
+                await room
+            else:
+                return
+        raise BrokenPipeError
+
+    def _on_room(self) -> None:
+        if self._socket is not None:
+            self._reactor.remove_writer(self._socket.fileno())
+        waiting, self._waiting_for_room = self._waiting_for_room, []
+        for room in waiting:
+            if not room.done():
+                room.set_result(None)
 
     def signal(self, key: int, number: int) -> None:
         """Have the template send a worker a signal, where there is no pidfd."""
@@ -215,10 +238,7 @@ class Template:
                 self._launches[key].sockets = [socket.socket(fileno=fd) for fd in fds]
                 self._settle(key, None)
             case Refused(key, layer, action, errno):
-                self._refused = error = LayerRefused(layer, action, errno)
-                for refused in [key] if key else list(self._starting):  # 0: the template itself
-                    self._launches[refused].refusal = error
-                    self._settle(refused, error)
+                self._on_refused(key, LayerRefused(layer, action, errno))
             case SpawnFailed(key, reason):
                 del self._launches[key]
                 self._settle(key, SpawnRefused(f"the system refuses another process: {reason}"))
@@ -228,6 +248,13 @@ class Template:
             case StrayKilled(pid, command):
                 self.strays_killed += 1
                 _log.warning("process %d had left its worker and was killed: %s", pid, command)
+
+    def _on_refused(self, key: int, error: PlughostError) -> None:
+        if key == 0:  # the template itself
+            self._refused = error
+        for refused in [key] if key else list(self._starting):
+            self._launches[refused].refusal = error
+            self._settle(refused, error)
 
     def _settle(self, key: int, error: PlughostError | None) -> None:
         started = self._starting.pop(key, None)
@@ -243,6 +270,7 @@ class Template:
         if process is None or self._socket is None:
             return
         self._reactor.remove_reader(self._socket.fileno())
+        self._on_room()
         self._socket.close()
         self._socket = None
         process.send_signal(signal.SIGCONT)
