@@ -98,6 +98,7 @@ class _Template:
         self._host = host
         self._wakeup = wakeup
         self._workers: dict[int, int] = {}  # pid to key
+        self._dying: set[str] = set()  # strays that were killed and are not gone yet
 
     def run(self) -> NoReturn:
         poll = select.poll()
@@ -141,7 +142,9 @@ class _Template:
         pidfds = []
         with suppress(AttributeError, OSError):  # not Linux, or a profile that refuses it
             pidfds.append(os.pidfd_open(pid))
-        self._tell(Spawned(spawn.key, pid), pidfds)
+        # Without one, the host has but the number, and needs that of its own namespace.
+        number = pid if pidfds else _number_outside(pid)
+        self._tell(Spawned(spawn.key, number), pidfds)
         return pidfds
 
     def _signal(self, request: Signal) -> None:
@@ -175,13 +178,14 @@ class _Template:
                 )
 
     def _kill_strays(self) -> None:
-        for number, pid in _children().items():
-            if pid not in self._workers:
-                command = _command(number)
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)  # our child, not reaped yet: the pid is its own
-                if command:  # a zombie has none
-                    self._tell(StrayKilled(int(number), command))
+        strays = {number: pid for number, pid in _children().items() if pid not in self._workers}
+        for number, pid in strays.items():
+            command = "" if number in self._dying else _command(number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # our child, not reaped yet: the pid is its own
+            if command:  # a zombie has none
+                self._tell(StrayKilled(int(number), command))
+        self._dying = set(strays)
 
     def _end(self) -> NoReturn:
         """Kill all that is left, and what it leaves to us, then end."""
@@ -203,6 +207,10 @@ def _children() -> dict[str, int]:
             return {number: _own_number(number) for number in file.read().split()}
     except OSError:  # not Linux, or built without CONFIG_PROC_CHILDREN: the host says so
         return {}
+
+
+def _number_outside(pid: int) -> int:
+    return next((int(number) for number, own in _children().items() if own == pid), pid)
 
 
 def _own_number(number: str) -> int:
