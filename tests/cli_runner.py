@@ -1,15 +1,25 @@
-"""Runs the real command in processes of its own, for the tests of the command."""
+"""Runs the real command in processes of its own, for the tests of the command.
 
+Its user's own plughost.toml grants whatever is asked for, where `env` names no other.
+"""
+
+import atexit
+import fcntl
 import json
 import os
 import queue
 import re
+import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -17,8 +27,10 @@ __all__ = [
     "COMMAND",
     "Finished",
     "Process",
+    "Terminal",
     "plughost",
     "running_host",
+    "terminal",
     "under_a_terminal",
     "write_plugin",
 ]
@@ -62,7 +74,19 @@ class Finished(NamedTuple):
 
 def _environment(env: dict[str, str] | None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "PLUGHOST_SOCKET"}
-    return kept | {"NO_COLOR": "1"} | (env or {})
+    own = {"NO_COLOR": "1", "XDG_CONFIG_HOME": str(_trusting_config())}
+    return kept | own | (env or {})
+
+
+@cache
+def _trusting_config() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="plughost-tests-"))
+    atexit.register(shutil.rmtree, folder)
+    (folder / "plughost").mkdir()
+    file = folder / "plughost" / "plughost.toml"
+    file.write_text('[grants]\n"*" = ["*"]\n')
+    file.chmod(0o600)
+    return folder
 
 
 def plughost(
@@ -187,3 +211,76 @@ def under_a_terminal(*arguments: object, socket: Path) -> str:
         process.wait(_TIMEOUT)
         watchdog.cancel()
     return seen.decode()
+
+
+class Terminal:
+    """A command that a person sits before."""
+
+    def __init__(
+        self,
+        *arguments: object,
+        socket: Path | None = None,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        ours, theirs = os.openpty()
+        settings = _environment({"TERM": "xterm", "COLUMNS": "100"} | (env or {}))
+        settings |= {"PLUGHOST_SOCKET": str(socket)} if socket else {}
+        self._process = subprocess.Popen(
+            [COMMAND, *map(str, arguments)],
+            cwd=cwd,
+            env=settings,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            # Its controlling terminal, so that Ctrl-C is a key like any other.
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        self._ours = ours
+        self.seen = ""
+        """All that it has shown."""
+        self._waited = 0
+
+    def wait_for(self, text: str) -> None:
+        """Return when the text is shown, behind what was waited for before."""
+        while (found := self.seen.find(text, self._waited)) < 0:
+            assert self._read(), f"ended without {text!r}:\n{self.seen}"
+        self._waited = found + len(text)
+
+    def type(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def wait(self) -> int:
+        """Its exit code, with `seen` complete."""
+        while self._read():
+            pass
+        return self._process.wait(_TIMEOUT)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._ours], [], [], _TIMEOUT)
+        assert ready, f"nothing more is shown after:\n{self.seen}"
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # EIO: the other end is closed
+            return False
+        self.seen += data.decode()
+        return bool(data)
+
+    def end(self) -> None:
+        """Kill it if it runs still."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(_TIMEOUT)
+        os.close(self._ours)
+
+
+@contextmanager
+def terminal(*arguments: object, **settings: Any) -> Iterator[Terminal]:
+    """A command under a terminal of its own, killed at the end if it runs still."""
+    made = Terminal(*arguments, **settings)
+    try:
+        yield made
+    finally:
+        made.end()

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import json
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,21 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from plughost import GRANT_ALL_ASKED, HostConfig
+
 MakePlugin: TypeAlias = Callable[..., Path]
+
+
+def trusting(**settings: Any) -> HostConfig:
+    """A configuration that grants all that is asked for, where grants are not the subject."""
+    return HostConfig(grants=GRANT_ALL_ASKED, **settings)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _places_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Plugins' data and the user's grants are not those of the person who runs the tests."""
+    for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        os.environ[variable] = str(tmp_path_factory.mktemp(variable.lower()))
 
 
 @pytest.fixture

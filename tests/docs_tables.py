@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from plughost.attacks import ATTACKS, Group
 from plughost.catalog.permissions import PERMISSIONS, Scope
 from plughost.lifecycle.states import TRANSITIONS
 
@@ -17,6 +18,9 @@ _PART: Final = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", r
 
 ENFORCED: Final = {"tools:register", "tools:execute"}
 """What a service of this version asks for; test_docs.py holds it against the services' tables."""
+
+BY_THE_KERNEL: Final = {"fs:read", "fs:write", "net:connect", "process:spawn", "env:read"}
+"""What the sandbox of a worker is made from."""
 
 _SCOPES: Final = {Scope.NONE: "none", Scope.OPTIONAL: "optional", Scope.REQUIRED: "required"}
 
@@ -37,12 +41,34 @@ def permissions() -> str:
     """A row for each permission."""
     lines = ["| permission | scope | the plugin may | in this version |", "|---|---|---|---|"]
     for name, kind in PERMISSIONS.items():
-        effect = "checked" if name in ENFORCED else "accepted, no effect"
+        effect = "held by the sandbox" if name in BY_THE_KERNEL else "accepted, no effect"
+        effect = "checked" if name in ENFORCED else effect
         lines.append(f"| `{name}` | {_SCOPES[kind.scope]} | {kind.means} | {effect} |")
     return "\n".join([*lines, ""])
 
 
-PARTS: Final[dict[str, Callable[[], str]]] = {"permissions": permissions, "states": states}
+def attacks() -> str:
+    """A row for each attack, a table for each group."""
+    parts = []
+    for group in Group:
+        rows = [attack for attack in ATTACKS if attack.group is group]
+        if rows:
+            lines = [f"### {group.value.capitalize()}", ""]
+            lines += ["| attack | what it tries | each of these stops it | ends |"]
+            lines += ["|---|---|---|---|"]
+            lines += [
+                f"| `{row.name}` | {row.tries} | {', '.join(row.stopped_by)} | {row.ends.value} |"
+                for row in rows
+            ]
+            parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+PARTS: Final[dict[str, Callable[[], str]]] = {
+    "attacks": attacks,
+    "permissions": permissions,
+    "states": states,
+}
 
 
 def generated(page: str) -> str:
@@ -51,5 +77,5 @@ def generated(page: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in sorted(DOCS.glob("*.md")):
+    for path in (*sorted(DOCS.glob("*.md")), DOCS.parent / "SECURITY.md"):
         path.write_text(generated(path.read_text()))

@@ -11,13 +11,16 @@ import anyio
 import pytest
 
 import plughost_protocol
-from plughost import Cause, NotRunning, Restart, StartFailed, State, UnknownTool
+from plughost import Cause, NotRunning, Restart, Sandbox, StartFailed, State, UnknownTool
 from plughost.catalog.discovery import Found
 from plughost.catalog.manifest import read_manifest
 from plughost.exits import WorkerExit
 from plughost.reactor import current_reactor
 from plughost.rpc.assignment import Assignment
 from plughost.rpc.worker import Worker
+from plughost.sandbox.interpreter import find_interpreter
+from plughost.sandbox.machine import this_machine
+from plughost.sandbox.plan import Access, make_plan
 from plughost.supervision.logbook import LogBook
 from plughost.supervision.template import Launch
 from plughost_protocol import Call
@@ -192,6 +195,9 @@ class _RawTemplate:
 
 
 class _Owner:
+    def on_confined(self, worker: Worker) -> None:
+        """Nothing was confined: it is no fork of a template."""
+
     def on_request(self, worker: Worker, call: Call) -> None:
         raise AssertionError
 
@@ -202,9 +208,20 @@ class _Owner:
         """Nothing more is to be done."""
 
 
-async def test_a_worker_of_a_version_to_come_is_ended_with_the_remedy() -> None:
+async def test_a_worker_of_a_version_to_come_is_ended_with_the_remedy(tmp_path: Path) -> None:
     root = PLUGINS / "speaks_version_99"
-    assignment = Assignment(Found(root, read_manifest(root)), QUICK, (), {}, fork=False)
+    found = Found(root, read_manifest(root))
+    plan = make_plan(
+        found.manifest.id,
+        root,
+        tmp_path,
+        Access(),
+        QUICK,
+        Sandbox(),
+        find_interpreter(""),
+        this_machine(),
+    )
+    assignment = Assignment(found, QUICK, (), {}, plan)
     async with anyio.create_task_group() as tasks:
         book = LogBook("speaks-version-99", QUICK)
         template = _RawTemplate()

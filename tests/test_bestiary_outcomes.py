@@ -3,7 +3,6 @@
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import pytest
@@ -13,13 +12,14 @@ from plughost import (
     CallTimeout,
     Cause,
     Host,
+    Layer,
     PlughostError,
     State,
     ToolError,
     WorkerDied,
 )
 
-from .plugins.zoo import PATIENCE, QUICK, RESTART, until, zoo
+from .plugins.zoo import ALL_LAYERS, PATIENCE, QUICK, RESTART, until, zoo
 
 pytestmark = pytest.mark.anyio
 
@@ -143,13 +143,13 @@ async def test_what_is_raised_beside_a_call_reaches_the_log_and_ends_nothing() -
         ("abort", -6, "killed by SIGABRT"),
         ("overflow_the_stack", -11, "killed by SIGSEGV"),
         ("kill_itself", -9, "killed by SIGKILL"),
-        ("kill_its_session", -9, "killed by SIGKILL"),
     ],
 )
+@pytest.mark.parametrize("without", [frozenset(), ALL_LAYERS], ids=["sandboxed", "bare"])
 async def test_a_worker_that_dies_in_a_call_says_how_and_comes_back(
-    tool: str, code: int, words: str
+    tool: str, code: int, words: str, without: frozenset[Layer]
 ) -> None:
-    async with zoo("dies") as host:
+    async with zoo("dies", without=without) as host:
         plugin = host.plugin("dies")
         error = await error_of(host, f"dies.{tool}")
         assert isinstance(error, WorkerDied)
@@ -191,10 +191,28 @@ async def test_an_answer_that_was_sent_before_the_death_counts() -> None:
         assert "it ended by itself" in plugin.error
 
 
-async def test_an_idempotent_tool_is_called_again_on_the_next_worker(tmp_path: Path) -> None:
+async def test_a_worker_may_not_signal_its_process_group() -> None:
     async with zoo("dies") as host:
-        marker = {"marker": str(tmp_path / "marker")}
-        assert await host.call("dies.exit_on_the_first_try", marker) == "second try"
+        error = await error_of(host, "dies.kill_its_session")
+        assert "PermissionError: [Errno 1] Operation not permitted" in str(error)
+        assert host.plugin("dies").last_exit is None
+
+
+@pytest.mark.parametrize("without", [frozenset({Layer.SECCOMP}), ALL_LAYERS])
+async def test_a_worker_that_kills_its_session_kills_nothing_but_itself(
+    without: frozenset[Layer],
+) -> None:
+    async with zoo("dies", without=without) as host:
+        error = await error_of(host, "dies.kill_its_session")
+        assert isinstance(error, WorkerDied)
+        assert str(error.exit) == "killed by SIGKILL"
+        assert await host.call("dies.answer_and_exit") == "my last words"  # by the next worker
+        assert host.plugin("steady").last_exit is None
+
+
+async def test_an_idempotent_tool_is_called_again_on_the_next_worker() -> None:
+    async with zoo("dies") as host:
+        assert await host.call("dies.exit_on_the_first_try") == "second try"
 
 
 async def test_its_last_printed_line_is_in_the_log() -> None:

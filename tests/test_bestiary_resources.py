@@ -11,6 +11,7 @@ import pytest
 
 from plughost import CallContext, Cause, Host, PlughostError, State, ToolError, WorkerDied
 
+from .conftest import trusting
 from .plugins.zoo import PATIENCE, PLUGINS, QUICK, until, zoo
 
 pytestmark = pytest.mark.anyio
@@ -123,7 +124,7 @@ async def test_a_plugin_that_attacks_the_template_takes_its_neighbours_down_for_
 
 async def test_neighbours_are_back_after_the_template_was_killed() -> None:
     folders = [PLUGINS / name for name in ("attacks_its_parent", "steady")]
-    async with Host(folders) as host:
+    async with Host(folders, trusting()) as host:
         with pytest.raises(PlughostError):
             await host.call("attacks-its-parent.kill")
         context = CallContext(timeout=PATIENCE)
@@ -132,7 +133,7 @@ async def test_neighbours_are_back_after_the_template_was_killed() -> None:
 
 def test_requests_of_plugins_are_answered_where_asyncio_runs_the_loop() -> None:
     async def main() -> None:
-        async with Host([PLUGINS / "goes_round"]) as host:
+        async with Host([PLUGINS / "goes_round"], trusting()) as host:
             with pytest.raises(ToolError, match="it goes round in a cycle"):
                 await host.call("goes-round.there")
 

@@ -18,6 +18,7 @@ def test_a_new_plugin_passes_its_check_its_tests_and_answers_a_call(tmp_path: Pa
     made = plughost("new", "my-plugin", "--dir", tmp_path)
     assert made.code == 0
     root = tmp_path / "my-plugin"
+    assert f"plughost grant my-plugin --all --dir {root}" in made.out
     assert f"plughost call --dir {root} my-plugin.hello name=you" in made.out
     check = plughost("check", root)
     assert (check.code, "my-plugin.hello" in check.out) == (0, True), check
@@ -88,7 +89,7 @@ def test_check_shows_the_traceback_of_a_plugin_that_does_not_load(tmp_path: Path
     assert "it offers no tools" in done.out
     boom, fine = plughost("check", tmp_path, "--json").json
     assert (boom["id"], boom["ok"], fine["id"], fine["ok"]) == ("boom", False, "fine", True)
-    assert set(boom) == {"path", "id", "ok", "problems", "log", "tools"}
+    assert set(boom) == {"path", "id", "ok", "problems", "log", "tools", "asks", "grant"}
     assert any("Traceback" in line for line in boom["log"])
 
 

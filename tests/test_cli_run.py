@@ -43,7 +43,9 @@ async def limits() -> list:
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "plugins"
     folder.mkdir()
-    write_plugin(folder, "demo", CODE)
+    (tmp_path / "seen").mkdir()
+    seen = {"permission": f"fs:read:{tmp_path}/seen", "reason": "it waits for a file"}
+    write_plugin(folder, "demo", CODE, permissions=["tools:register", seen])
     return folder
 
 
@@ -70,12 +72,12 @@ def test_run_shows_plugins_tools_failures_and_logs(folder: Path, socket: Path) -
 
 def test_sigterm_lets_a_call_in_flight_end(folder: Path, socket: Path, tmp_path: Path) -> None:
     with running_host(folder, socket=socket) as host:
-        call = Process("call", "demo.until", f"path={tmp_path}/file", socket=socket)
+        call = Process("call", "demo.until", f"path={tmp_path}/seen/file", socket=socket)
         try:
             host.wait_for("info    waiting")
             host.send(signal.SIGTERM)
             host.wait_for("waiting for 1 open calls")
-            (tmp_path / "file").touch()
+            (tmp_path / "seen" / "file").touch()
             assert (call.wait(), call.output) == (0, "there it is\n")
             assert host.wait() == 0
         finally:
@@ -139,12 +141,12 @@ def test_a_host_without_a_plugin_that_starts_exits_with_1(tmp_path: Path, socket
 
 
 def test_ctrl_c_while_plugins_start_ends_the_start(tmp_path: Path, socket: Path) -> None:
-    write_plugin(tmp_path, "slow", f"open({str(tmp_path / 'fifo')!r}).read()")
-    os.mkfifo(tmp_path / "fifo")
+    fifo = write_plugin(tmp_path, "slow", "open('fifo').read()") / "fifo"
+    os.mkfifo(fifo)
     host = Process("run", tmp_path, socket=socket)
     try:
         # Opening returns once the plugin reads: its worker runs, and it has not loaded.
-        with (tmp_path / "fifo").open("w"):
+        with fifo.open("w"):
             host.send(signal.SIGINT)
             assert host.wait() == 130
     finally:
@@ -172,10 +174,10 @@ def test_without_a_folder_there_must_be_plugins_here(tmp_path: Path, socket: Pat
     assert (done.code, "./plugins" in done.err) == (2, True)
 
 
-def test_limits_and_fresh_interpreters_are_passed_on(
+def test_limits_and_a_shared_template_are_passed_on(
     folder: Path, socket: Path, tmp_path: Path
 ) -> None:
-    options = ["--memory", "90MB", "--timeout", "0.3", "--no-fork", "--quiet"]
+    options = ["--memory", "90MB", "--timeout", "0.3", "--shared-template", "--quiet"]
     with running_host(folder, *options, socket=socket) as host:
         assert host.output == "ready\n"
         limit, _ = plughost("call", "demo.limits", "--json", socket=socket).json["result"]

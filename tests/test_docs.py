@@ -37,7 +37,7 @@ from plughost_protocol import ErrorCode
 from plughost_sdk import CurrentCall
 from plughost_sdk.tools import ToolOptions
 
-from .conftest import MakePlugin
+from .conftest import MakePlugin, trusting
 from .docs_tables import ENFORCED, generated
 
 ROOT: Final = Path(__file__).parents[1]
@@ -292,7 +292,7 @@ def test_an_example_runs(block: Block) -> None:
 def test_a_plugin_of_the_docs_answers(block: Block, make_plugin: MakePlugin) -> None:
     permissions = block.mark.split()[1:] or ["tools:register"]
     folder = make_plugin("example", block.code, permissions=permissions)
-    with BlockingHost([folder, ROOT / "plugins"]) as host:
+    with BlockingHost([folder, ROOT / "plugins"], trusting()) as host:
         assert not host.problems
         tools = [name for name, tool in host.tools.items() if tool.plugin == "example"]
         assert tools

@@ -1,6 +1,8 @@
 """The host as an application sees it: starting, stopping, limits, forms of plugins."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -10,7 +12,6 @@ from plughost import (
     CallContext,
     Cause,
     Host,
-    HostConfig,
     HostMisuse,
     Limits,
     LogEntry,
@@ -24,7 +25,7 @@ from plughost import (
     WorkerDied,
 )
 
-from .conftest import MakePlugin
+from .conftest import MakePlugin, trusting
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +106,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_each_form_of_a_plugin_is_found(make_plugin: MakePlugin, form: str) -> None:
-    async with Host([make_plugin("forms", FORMS[form])]) as host:
+    async with Host([make_plugin("forms", FORMS[form])], trusting()) as host:
         assert not host.problems
         assert await host.call("forms.which") == form
 
@@ -122,7 +123,7 @@ async def test_the_methods_of_a_life_are_called_in_order(make_plugin: MakePlugin
                 print("unloaded")
     """
     lines: list[LogEntry] = []
-    config = HostConfig(plugins={"life": PluginConfig(config={"colour": "red"})})
+    config = trusting(plugins={"life": PluginConfig(config={"colour": "red"})})
     async with Host([make_plugin("life", code)], config, on_log=lines.append) as host:
         assert host.plugins["life"].state is State.ACTIVE
     printed = [entry.message for entry in lines if entry.source == "stdout"]
@@ -141,7 +142,7 @@ async def test_what_a_plugin_logs_arrives_with_level_and_fields(make_plugin: Mak
                 api.logger.debug("too quiet")
     """
     lines: list[LogEntry] = []
-    async with Host([make_plugin("talks", code)], on_log=lines.append):
+    async with Host([make_plugin("talks", code)], trusting(), on_log=lines.append):
         pass
     told = [(e.level, e.message, dict(e.fields)) for e in lines if e.source == "log"]
     assert told == [("info", "hello there", {"n": 1}), ("error", "from a library", {})]
@@ -150,7 +151,7 @@ async def test_what_a_plugin_logs_arrives_with_level_and_fields(make_plugin: Mak
 async def test_the_worker_holds_msgspec_and_the_standard_library_only(
     make_plugin: MakePlugin,
 ) -> None:
-    async with Host([make_plugin("echo", ECHO)]) as host:
+    async with Host([make_plugin("echo", ECHO)], trusting()) as host:
         modules = await host.call("echo.modules")
         for name in ("psutil", "anyio", "plughost"):
             with pytest.raises(ToolError, match=f"No module named '{name}'"):
@@ -159,15 +160,24 @@ async def test_the_worker_holds_msgspec_and_the_standard_library_only(
     assert not forbidden & {name.partition(".")[0] for name in modules}
 
 
-async def test_a_fresh_interpreter_serves_as_a_fork_does(make_plugin: MakePlugin) -> None:
-    async with Host([make_plugin("echo", ECHO)], HostConfig(fork=False)) as host:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shared_template": True},
+        {"plugins": {"echo": PluginConfig(python=sys.executable)}},
+    ],
+)
+async def test_a_shared_template_and_a_fresh_interpreter_serve_as_a_template_of_ones_own_does(
+    make_plugin: MakePlugin, settings: dict[str, Any]
+) -> None:
+    async with Host([make_plugin("echo", ECHO)], trusting(**settings)) as host:
         assert not host.problems
         assert await host.call("echo.echo", {"text": "fresh"}) == "fresh"
 
 
 async def test_the_blocks_own_exception_comes_out_as_it_is(make_plugin: MakePlugin) -> None:
     with pytest.raises(LookupError, match="mine"):
-        async with Host([make_plugin("echo", ECHO)]):
+        async with Host([make_plugin("echo", ECHO)], trusting()):
             raise LookupError("mine")
 
 
@@ -183,7 +193,7 @@ async def test_one_bad_plugin_keeps_no_other_from_running(make_plugin: MakePlugi
     folder = make_plugin("echo", ECHO)
     make_plugin("broken", "import nowhere")
     make_plugin("wrong", "", colour="red")
-    async with Host([folder]) as host:
+    async with Host([folder], trusting()) as host:
         assert await host.call("echo.echo", {"text": "here"}) == "here"
         assert "No module named 'nowhere'" in host.problems["broken"]
         assert "colour: unknown field" in host.problems["wrong"]
@@ -202,7 +212,7 @@ async def test_dependencies_run_before_their_dependents(make_plugin: MakePlugin)
     """
     make_plugin("second", code, permissions=["tools:execute:first.*"], dependencies=["first"])
     make_plugin("third", code, dependencies=["absent"])
-    async with Host([folder]) as host:
+    async with Host([folder], trusting()) as host:
         assert host.plugins["second"].state is State.ACTIVE
         assert "absent" in host.problems["third"]
 
@@ -211,7 +221,7 @@ async def test_a_worker_over_its_memory_is_killed_and_the_call_says_so(
     make_plugin: MakePlugin,
 ) -> None:
     folder = make_plugin("echo", ECHO, limits={"memory": "100MB"})
-    async with Host([folder], HostConfig(restart=Restart(backoff=0.01))) as host:
+    async with Host([folder], trusting(restart=Restart(backoff=0.01))) as host:
         with pytest.raises(WorkerDied, match=r"memory limit 100 MB exceeded \(peak 1\d\d MB\)"):
             await host.call("echo.fill", {"megabytes": 1000})
         assert await host.call("echo.echo", {"text": "again"}) == "again"
@@ -227,7 +237,7 @@ async def test_over_the_total_memory_the_largest_worker_is_killed(
 ) -> None:
     folder = make_plugin("small", ECHO)
     make_plugin("large", ECHO)
-    config = HostConfig(totals=Totals(memory=150_000_000), restart=Restart(mode="never"))
+    config = trusting(totals=Totals(memory=150_000_000), restart=Restart(mode="never"))
     async with Host([folder], config) as host:
         with pytest.raises(WorkerDied, match="total memory limit 150 MB of all plugins exceeded"):
             await host.call("large.fill", {"megabytes": 200})
@@ -240,13 +250,13 @@ async def test_over_the_total_memory_the_largest_worker_is_killed(
 async def test_no_more_workers_run_than_the_total_allows(make_plugin: MakePlugin) -> None:
     folder = make_plugin("one", ECHO)
     make_plugin("two", ECHO)
-    async with Host([folder], HostConfig(totals=Totals(workers=1))) as host:
+    async with Host([folder], trusting(totals=Totals(workers=1))) as host:
         assert len(host.problems) == 1
         assert "as many as its total allows" in next(iter(host.problems.values()))
 
 
 async def test_the_models_get_the_tools_in_their_own_forms(make_plugin: MakePlugin) -> None:
-    async with Host([make_plugin("echo", ECHO)]) as host:
+    async with Host([make_plugin("echo", ECHO)], trusting()) as host:
         tool = host.tools["echo.echo"]
     anthropic = tool.for_anthropic()
     openai = tool.for_openai()
@@ -263,7 +273,7 @@ async def test_a_name_too_long_for_models_is_cut_and_stays_unique(
         f"@plugin.tool(name='{name}')\nasync def tool_{i}() -> int:\n    return {i}\n"
         for i, name in enumerate(names)
     )
-    async with Host([make_plugin("long", code)]) as host:
+    async with Host([make_plugin("long", code)], trusting()) as host:
         models = [tool.model_name for tool in host.tools.values()]
         assert all(len(name) <= 64 for name in models)
         assert [await host.call(name) for name in models] == [0, 1]
@@ -271,7 +281,7 @@ async def test_a_name_too_long_for_models_is_cut_and_stays_unique(
 
 def test_a_host_without_an_event_loop_serves_plain_code(make_plugin: MakePlugin) -> None:
     code = ECHO + ("\n    @plugin.tool\n    def numbers(n: int):\n        yield from range(n)\n")
-    with BlockingHost([make_plugin("echo", code)]) as host:
+    with BlockingHost([make_plugin("echo", code)], trusting()) as host:
         assert host.call("echo.echo", {"text": "plain"}) == "plain"
         outcomes = host.call_many([("echo.echo", {"text": str(n)}) for n in range(3)])
         assert [outcome.value for outcome in outcomes] == ["0", "1", "2"]
@@ -283,7 +293,7 @@ def test_a_host_without_an_event_loop_serves_plain_code(make_plugin: MakePlugin)
 
 async def test_a_call_to_a_plugin_that_stays_down_says_why(make_plugin: MakePlugin) -> None:
     code = ECHO + "\n    @plugin.tool\n    def die() -> None:\n        import os; os._exit(3)\n"
-    config = HostConfig(restart=Restart(mode="never"), limits=Limits(grace=0.2))
+    config = trusting(restart=Restart(mode="never"), limits=Limits(grace=0.2))
     async with Host([make_plugin("echo", code)], config) as host:
         with pytest.raises(WorkerDied):
             await host.call("echo.die")
@@ -292,7 +302,7 @@ async def test_a_call_to_a_plugin_that_stays_down_says_why(make_plugin: MakePlug
 
 
 async def test_a_plugin_can_be_stopped_and_started_again(make_plugin: MakePlugin) -> None:
-    async with Host([make_plugin("echo", ECHO)]) as host:
+    async with Host([make_plugin("echo", ECHO)], trusting()) as host:
         plugin = host.plugins["echo"]
         first = plugin.pid
         await plugin.stop()
@@ -324,7 +334,7 @@ async def test_a_disabled_plugin_keeps_its_worker_and_takes_no_calls(
                 return self.seen
     """
     lines: list[LogEntry] = []
-    async with Host([make_plugin("switch", code)], on_log=lines.append) as host:
+    async with Host([make_plugin("switch", code)], trusting(), on_log=lines.append) as host:
         plugin = host.plugins["switch"]
         pid = plugin.pid
         await plugin.disable()
@@ -348,7 +358,7 @@ async def test_a_disabled_plugin_keeps_its_worker_and_takes_no_calls(
 
 
 async def test_what_the_operator_disables_is_not_started(make_plugin: MakePlugin) -> None:
-    config = HostConfig(plugins={"echo": PluginConfig(enabled=False)})
+    config = trusting(plugins={"echo": PluginConfig(enabled=False)})
     async with Host([make_plugin("echo", ECHO)], config) as host:
         plugin = host.plugins["echo"]
         assert (plugin.state, plugin.pid) == (State.DISABLED, None)
@@ -358,7 +368,7 @@ async def test_what_the_operator_disables_is_not_started(make_plugin: MakePlugin
 
 async def test_a_plugin_that_is_being_loaded_can_be_stopped(make_plugin: MakePlugin) -> None:
     folder = make_plugin("slow", "import time; time.sleep(60)")
-    config = HostConfig(limits=Limits(grace=0.2), plugins={"slow": PluginConfig(enabled=False)})
+    config = trusting(limits=Limits(grace=0.2), plugins={"slow": PluginConfig(enabled=False)})
     async with Host([folder], config) as host:
         plugin = host.plugins["slow"]
         async with anyio.create_task_group() as tasks:
@@ -377,7 +387,7 @@ async def test_a_plugin_that_is_being_loaded_can_be_stopped(make_plugin: MakePlu
 
 
 async def test_a_plugin_that_runs_cannot_be_started_once_more(make_plugin: MakePlugin) -> None:
-    async with Host([make_plugin("echo", ECHO)]) as host:
+    async with Host([make_plugin("echo", ECHO)], trusting()) as host:
         with pytest.raises(HostMisuse, match="active cannot start"):
             await host.plugins["echo"].start()
 
@@ -388,6 +398,6 @@ async def test_files_of_the_plugin_are_left_as_they_are(
     folder = make_plugin("echo", "import helper\n" + ECHO.replace("\n    ", "\n"))
     (folder / "echo" / "helper.py").write_text("X = 1\n")
     before = sorted(path.name for path in folder.rglob("*"))
-    async with Host([folder]) as host:
+    async with Host([folder], trusting()) as host:
         assert not host.problems
     assert sorted(path.name for path in folder.rglob("*")) == before

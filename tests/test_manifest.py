@@ -41,7 +41,22 @@ def test_a_manifest_needs_three_fields_and_defaults_the_rest(tmp_path: Path) -> 
         ({"permissions": ["fly:high"]}, "permissions[0]: there is no permission 'fly:high'"),
         ({"permissions": ["tools:register:x"]}, "permissions[0]: tools:register takes no scope"),
         ({"permissions": ["fs:read"]}, "permissions[0]: fs:read needs a scope"),
-        ({"permissions": "tools:register"}, "permissions: Expected `array`, got `str`"),
+        ({"permissions": "tools:register"}, "permissions: Expected `object | array`, got `str`"),
+        ({"permissions": ["tools:register", "fs:read:/srv"]}, "permissions[1]: fs:read needs a re"),
+        ({"permissions": ["process:spawn"]}, "permissions[0]: process:spawn needs a reason"),
+        ({"permissions": ["env:read:CITY"]}, 'write {"permission": "env:read:CITY", "reason"'),
+        ({"permissions": [{"permission": "users:read", "why": "x"}]}, "unknown field `why`"),
+        ({"permissions": ["users:read", "users:read"]}, "users:read is asked for twice"),
+        ({"permissions": ["users:read"] * 101}, "permissions: Expected `array` of length <= 100"),
+        ({"permissions": {"fileSystem": True}}, "permissions.fileSystem: true is too wide"),
+        ({"permissions": {"network": True}}, "permissions.network: true is too wide: name the ho"),
+        ({"permissions": {"network": ["*"]}}, "permissions.network[0]: net:connect: '*' is too wi"),
+        ({"permissions": {"fileSystem": ["x"]}}, "fileSystem[0]: fs:read: 'x' is no absolute path"),
+        ({"permissions": {"reasons": {"disk": "x"}}}, "permissions.reasons.disk: is no group"),
+        (
+            {"permissions": {"others": ["fly:high"]}},
+            "permissions.others[0]: there is no permission",
+        ),
         ({"limits": {"memory": "lots"}}, "limits.memory: 'lots' is no size"),
         ({"limits": {"cpu": "50"}}, "limits.cpu: '50' is no share"),
         ({"limits": {"timeout": 0}}, "limits"),
@@ -136,11 +151,100 @@ def test_a_missing_dependency_and_a_cycle_are_named() -> None:
     assert set(order) == {"a", "b", "c", "d"}
 
 
+def asks(tmp_path: Path, permissions: object) -> list[tuple[str, str, bool]]:
+    manifest = read_manifest(write(tmp_path, GOOD | {"permissions": permissions}))
+    return [(str(ask.permission), ask.reason, ask.optional) for ask in manifest.asks()]
+
+
+def test_a_permission_is_a_text_or_an_entry_with_its_reason(tmp_path: Path) -> None:
+    written = [
+        "tools:register",
+        {"permission": "fs:read:/srv/data/", "reason": " it indexes them "},
+        {"permission": "net:connect:API.example.com:8443", "reason": "news", "optional": True},
+    ]
+    assert asks(tmp_path, written) == [
+        ("tools:register", "", False),
+        ("fs:read:/srv/data", "it indexes them", False),
+        ("net:connect:api.example.com:8443", "news", True),
+    ]
+
+
+def test_permissions_may_be_grouped_by_what_they_are_for(tmp_path: Path) -> None:
+    written = {
+        "fileSystem": ["/srv/data", "~/notes:rw"],
+        "network": ["api.example.com"],
+        "events": ["session.created"],
+        "reasons": {"fileSystem": "it indexes them"},
+        "others": ["tools:register"],
+    }
+    assert asks(tmp_path, written) == [
+        ("fs:read:/srv/data", "it indexes them", False),
+        ("fs:write:~/notes", "it indexes them", False),
+        ("net:connect:api.example.com", "", False),
+        ("events:subscribe:session.created", "", False),
+        ("tools:register", "", False),
+    ]
+
+
+def test_a_group_that_is_false_asks_for_nothing(tmp_path: Path) -> None:
+    assert asks(tmp_path, {"fileSystem": False, "network": False, "events": False}) == []
+    assert asks(tmp_path, {"events": True}) == [("events:subscribe", "", False)]
+
+
+def test_a_plugin_sees_its_permissions_as_texts_however_they_are_written(tmp_path: Path) -> None:
+    manifest = read_manifest(
+        write(tmp_path, GOOD | {"permissions": {"network": ["a.example.com"]}})
+    )
+    assert manifest.as_told()["permissions"] == ["net:connect:a.example.com"]
+
+
+SCOPES = {"fs:read": "/srv", "fs:write": "~/x", "net:connect": "a.example.com", "env:read": "CITY"}
+
+
 @pytest.mark.parametrize("name", PERMISSIONS)
-def test_every_permission_of_the_table_can_be_parsed_and_shown(name: str) -> None:
-    scoped = PERMISSIONS[name].scope is not Scope.NONE
-    text = f"{name}:thing" if scoped else name
-    assert str(Permission.parse(text)) == text
+def test_every_permission_of_the_table_can_be_parsed_shown_and_said_in_words(name: str) -> None:
+    kind = PERMISSIONS[name]
+    text = name if kind.scope is Scope.NONE else f"{name}:{SCOPES.get(name, 'thing')}"
+    permission = Permission.parse(text)
+    assert str(permission) == text
+    assert "{" not in permission.in_words()
+    assert permission.scope in permission.in_words()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("fs:read:data", "no absolute path"),
+        ("fs:read:${data}", "no absolute path"),
+        ("fs:read:~ada/x", "no absolute path"),
+        ("fs:read:/srv/../etc", "without"),
+        ("fs:read:/srv//data", "without"),
+        ("fs:read:/srv/*", "pattern"),
+        ("fs:read:/srv/\x1b[2J", "cannot be shown"),
+        ("fs:read:/srv/\u202etxt", "cannot be shown"),
+        ("fs:read:/" + "x" * 1000, "at most 1000"),
+        ("net:connect:*", "too wide"),
+        ("net:connect:*.com", "too wide"),
+        ("net:connect:169.254.169.254", "address"),
+        ("net:connect:example.com:0", "no port"),
+        ("env:read:A-B", "no variable's name"),
+        ("env:read:LD_PRELOAD", "obeys"),
+        ("env:read:PYTHONPATH", "obeys"),
+        ("env:read:GLIBC_TUNABLES", "obeys"),
+        ("env:read:MALLOC_TRACE", "obeys"),
+        ("env:read:PATH", "obeys"),
+        ("env:read:HOME", "obeys"),
+        ("env:read:TMPDIR", "obeys"),
+        ("events:emit:a b", "space"),
+    ],
+)
+def test_a_scope_that_cannot_be_is_refused_with_its_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Permission.parse(text)
+
+
+def test_a_path_may_hold_spaces_and_ends_without_a_slash() -> None:
+    assert str(Permission.parse("fs:read:/srv/my files/")) == "fs:read:/srv/my files"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
@@ -21,11 +24,14 @@ from plughost import (
     HostConfig,
     PlughostError,
     Restart,
+    Sandbox,
     State,
     WorkerDied,
 )
+from plughost.sandbox.cgroup import CgroupTree
 
-from .plugins.zoo import PATIENCE, PLUGINS, QUICK, RESTART, until
+from .conftest import trusting
+from .plugins.zoo import ALL_LAYERS, PATIENCE, PLUGINS, QUICK, RESTART, until
 
 CRASHES = int(os.environ.get("PLUGHOST_CRASHES", "300"))
 
@@ -39,10 +45,31 @@ SOME = (
     "stops_itself",
 )
 
+OWN, SHARED, BARE = "own templates", "a shared template", "no sandbox"
+"""How a host holds its workers: by default, and otherwise."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    OWN: {},
+    SHARED: {"shared_template": True},
+    BARE: {"shared_template": True, "sandbox": Sandbox(ALL_LAYERS)},
+}
+every_way = pytest.mark.parametrize("way", [OWN, SHARED, BARE])
+
+
+def quick(way: str = OWN) -> HostConfig:
+    return trusting(limits=QUICK, restart=RESTART, **SETTINGS[way])
+
+
 # Prints the process ids of all that it has started, in the middle of their misbehaviour.
 HOST = """
-import json, sys, anyio
-from plughost import Host, HostConfig, Limits, PlughostError
+import json, sys, anyio, psutil
+from plughost import GRANT_ALL_ASKED, Host, HostConfig, Layer, Limits, PlughostError, Sandbox
+
+WAYS = {
+    "own templates": {},
+    "a shared template": {"shared_template": True},
+    "no sandbox": {"shared_template": True, "sandbox": Sandbox(frozenset(Layer))},
+}
 
 async def call(host, tool, **params):
     try:
@@ -51,15 +78,18 @@ async def call(host, tool, **params):
         pass
 
 async def main():
-    async with Host(sys.argv[1:], HostConfig(limits=Limits(grace=0.2))) as host:
+    way, *folders = sys.argv[1:]
+    config = HostConfig(limits=Limits(grace=0.2), grants=GRANT_ALL_ASKED, **WAYS[way])
+    async with Host(folders, config) as host:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, host, "holds-the-gil.regex")
             tasks.start_soon(call, host, "stops-itself.stop")
             await call(host, "floods-its-output.stdout")
             await call(host, "clings-to-life.cling")
-            daemon = await call(host, "leaves-a-daemon.leave")
-            pids = {name: plugin.pid for name, plugin in host.plugins.items()}
-            pids |= {"daemon": daemon, "template": host._template.pid}
+            assert await call(host, "leaves-a-daemon.leave")
+            everything = psutil.Process().children(recursive=True)
+            pids = {f"{child.name()} {child.pid}": child.pid for child in everything}
+            pids |= {name: plugin.pid for name, plugin in host.plugins.items()}
             print(json.dumps(pids), flush=True)
             await anyio.sleep_forever()
 
@@ -74,7 +104,7 @@ def watch(pids: dict[str, int]) -> dict[str, int]:
         try:
             fds[name] = os.pidfd_open(pid)
         except ProcessLookupError:
-            assert name == "daemon"  # the template looks for daemons every second
+            assert name.startswith("leaves-a-daemon ")  # the template looks for daemons
     return fds
 
 
@@ -103,10 +133,43 @@ def children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
+def processes(host: Host) -> dict[str, int]:
+    """All that the host has started, the workers by their plugins' names."""
+    workers = {plugin.pid: plugin.id for plugin in host.plugins.values()}
+    pids = {}
+    for child in children():
+        with suppress(psutil.NoSuchProcess):
+            pids[workers.get(child.pid, f"{child.name()} {child.pid}")] = child.pid
+    return pids
+
+
+def template_of(worker_pid: int | None) -> psutil.Process:
+    """The process that has forked it. Where there are namespaces, a keeper is above it."""
+    template = psutil.Process(worker_pid).parent()
+    assert template is not None
+    return template
+
+
+def groups(host_pid: int) -> set[Path]:
+    """The folders that are left of a host's cgroups, after the look of another host."""
+    tree = CgroupTree.find()
+    if not isinstance(tree, CgroupTree):
+        return set()
+    tree.sweep()
+    found = (folder.glob(f"plughost-{host_pid}-*") for folder in tree.folders.values())
+    return set().union(*found)
+
+
+def mounts() -> str:
+    return Path("/proc/self/mountinfo").read_text()
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("stopped_first", [False, True])
-async def test_the_death_of_the_host_takes_everything_along(stopped_first: bool) -> None:
-    command = [sys.executable, "-c", HOST, *(str(PLUGINS / name) for name in SOME)]
+@every_way
+async def test_the_death_of_the_host_takes_everything_along(way: str, stopped_first: bool) -> None:
+    before = mounts()
+    command = [sys.executable, "-c", HOST, way, *(str(PLUGINS / name) for name in SOME)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as host:  # noqa: ASYNC220 - it is killed, not awaited
         assert host.stdout is not None
         try:
@@ -115,37 +178,68 @@ async def test_the_death_of_the_host_takes_everything_along(stopped_first: bool)
             pids = json.loads(host.stdout.readline())
             fds = watch(pids)
             if stopped_first:
-                os.kill(pids["template"], signal.SIGSTOP)
+                stop_templates(pids[name.replace("_", "-")] for name in SOME)
         finally:
             host.kill()
-    assert set(fds) >= {name.replace("_", "-") for name in SOME} | {"template"}
+    assert set(fds) > {name.replace("_", "-") for name in SOME}
     await gone(fds)
+    assert mounts() == before
+    await until(lambda: not groups(host.pid))
+
+
+def stop_templates(workers: Iterable[int]) -> None:
+    """Stop them and their keepers: nobody can then clean up in good order."""
+    for worker in workers:
+        template = template_of(worker)
+        keeper = template.parent()
+        assert keeper is not None
+        for process in (template, keeper):
+            if process.name() in ("plughost-keeper", "python3"):
+                process.suspend()
 
 
 @pytest.mark.anyio
-async def test_the_death_of_the_template_takes_the_workers_along_and_the_host_recovers() -> None:
-    config = HostConfig(limits=QUICK, restart=RESTART)
-    async with Host([PLUGINS / name for name in ("steady", "clings_to_life")], config) as host:
-        await host.call("clings-to-life.cling")
-        pids = {name: plugin.pid or 0 for name, plugin in host.plugins.items()}
-        fds = watch(pids)
-        first = host._template.pid
+@pytest.mark.parametrize(
+    ("way", "victim"),
+    [
+        (OWN, "template"),
+        (OWN, "keeper"),
+        (SHARED, "template"),
+        (SHARED, "keeper"),
+        (BARE, "template"),
+    ],
+)
+async def test_the_death_of_a_template_takes_its_workers_along_and_the_host_recovers(
+    way: str, victim: str
+) -> None:
+    async with Host([PLUGINS / name for name in ("steady", "clings_to_life")], quick(way)) as host:
+        clings, steady = host.plugin("clings-to-life"), host.plugin("steady")
+        answer = await host.call("clings-to-life.cling")
+        assert answer == ("here to stay" if way == BARE else "Operation not permitted")
+        first, steady_pid = clings.template_pid, steady.pid
         assert first is not None
-        os.kill(first, signal.SIGKILL)
+        template = template_of(clings.pid)
+        assert template.pid != first or way == BARE
+        left = {"template": template.pid, "first": first, "clings": clings.pid or 0}
+        if way != OWN:
+            left["steady"] = steady.pid or 0
+        fds = watch(left)
+        os.kill(template.pid if victim == "template" else first, signal.SIGKILL)
         await gone(fds)
         context = CallContext(timeout=PATIENCE)
         assert await host.call("steady.tick", {"number": 1}, context=context) == 2
-        await until(lambda: host.plugin("clings-to-life").state is State.ACTIVE)
-        assert host._template.pid not in (None, first)
-        end = host.plugin("steady").last_exit
-        assert end is not None
-        assert str(end) == "the template process died and took it along"
+        await until(lambda: clings.state is State.ACTIVE)
+        assert clings.template_pid not in (None, first)
+        assert str(clings.last_exit) == "the template process died and took it along"
+        if way == OWN:
+            assert (steady.pid, steady.last_exit) == (steady_pid, None)
+        else:
+            assert str(steady.last_exit) == "the template process died and took it along"
 
 
 @pytest.mark.anyio
 async def test_the_death_of_a_worker_fails_its_calls_at_once() -> None:
-    config = HostConfig(limits=QUICK, restart=RESTART)
-    async with Host([PLUGINS / "dies"], config) as host:
+    async with Host([PLUGINS / "dies"], quick()) as host:
         ended: list[float] = []
 
         async def call() -> None:
@@ -167,10 +261,9 @@ async def test_the_death_of_a_worker_fails_its_calls_at_once() -> None:
 
 @pytest.mark.anyio
 async def test_a_worker_that_dies_while_the_host_stops_does_not_hold_it_up() -> None:
-    config = HostConfig(limits=QUICK, restart=RESTART)
     with anyio.fail_after(PATIENCE):
         # The tasks outlast the host: the call ends, and the kill comes, while it stops.
-        async with anyio.create_task_group() as tasks, Host([PLUGINS / "dies"], config) as host:
+        async with anyio.create_task_group() as tasks, Host([PLUGINS / "dies"], quick()) as host:
             tasks.start_soon(_wait_in, host)
             worker = host.plugin("dies").worker
             assert worker is not None
@@ -190,15 +283,15 @@ async def _kill_when_draining(host: Host) -> None:
 
 
 @pytest.mark.anyio
-async def test_nothing_is_left_after_a_clean_stop() -> None:
+@every_way
+async def test_nothing_is_left_after_a_clean_stop(way: str) -> None:
     gc.collect()
-    fds, tasks = open_fds(), asyncio.all_tasks()
+    CgroupTree.find()  # what it keeps, it keeps for good
+    fds, tasks, before = open_fds(), asyncio.all_tasks(), mounts()
     for _ in range(2):
-        config = HostConfig(limits=QUICK, restart=RESTART)
-        async with Host([PLUGINS / name for name in SOME], config) as host:
-            left = watch({plugin.id: plugin.pid or 0 for plugin in host.plugins.values()})
-            left["template"] = os.pidfd_open(host._template.pid or 0)
-            left |= watch({"daemon": await host.call("leaves-a-daemon.leave")})
+        async with Host([PLUGINS / name for name in SOME], quick(way)) as host:
+            await host.call("leaves-a-daemon.leave")
+            left = watch(processes(host))
             await host.call("clings-to-life.cling")
             for tool in ("holds-the-gil.regex", "stops-itself.stop"):
                 with pytest.raises(PlughostError):
@@ -207,6 +300,18 @@ async def test_nothing_is_left_after_a_clean_stop() -> None:
     assert asyncio.all_tasks() == tasks
     assert open_fds() == fds
     assert children() == []
+    assert mounts() == before
+    assert groups(os.getpid()) == set()
+
+
+@pytest.mark.anyio
+async def test_a_stopped_template_does_not_hold_up_the_end_of_its_host() -> None:
+    with anyio.fail_after(PATIENCE):
+        async with Host([PLUGINS / "clings_to_life"], quick()) as host:
+            await host.call("clings-to-life.cling")
+            left = watch(processes(host))
+            stop_templates([host.plugin("clings-to-life").pid or 0])
+        await gone(left)
 
 
 @pytest.mark.anyio
@@ -214,7 +319,7 @@ async def test_nothing_is_left_after_a_clean_stop() -> None:
 async def test_many_crashes_in_a_row_leak_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "plughost")  # pytest keeps every record that is made
     restart = Restart(limit=10**9, period=0.5, backoff=0.0001, backoff_max=0.0001, jitter=0.0)
-    config = HostConfig(limits=QUICK, restart=restart)
+    config = trusting(limits=QUICK, restart=restart)
     host_process = psutil.Process()
     async with Host([PLUGINS / "dies"], config) as host:
         plugin = host.plugin("dies")
@@ -244,6 +349,6 @@ async def test_many_crashes_in_a_row_leak_nothing(caplog: pytest.LogCaptureFixtu
         assert after[0] == before[0]
         assert after[1] == before[1]
         assert after[2] - before[2] < 4_000_000
-        template = psutil.Process(host._template.pid)
+        template = template_of(plugin.pid)
         assert template.num_fds() < 20
         assert len(template.children()) == 1

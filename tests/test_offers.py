@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from plughost import Limits, PermissionDenied, PlughostError, UnknownTool
+from plughost import GRANT_ALL_ASKED, Limits, PermissionDenied, PlughostError, UnknownTool
+from plughost.catalog.asks import Ask
 from plughost.catalog.permissions import Permission
 from plughost.exchange.tools import ToolRefused, ToolRegistry
 from plughost.lifecycle.offers import Offers
@@ -41,7 +42,8 @@ def ticking(step: float) -> Callable[[], float]:
 
 
 def offers(registry: ToolRegistry, *permissions: str, step: float = 0.0) -> Offers:
-    policy = Policy("demo", map(Permission.parse, permissions))
+    asks = [Ask(Permission.parse(text)) for text in permissions]
+    policy = Policy("demo", asks, GRANT_ALL_ASKED)
     return Offers(Provider(), policy, registry, 30.0, ticking(step))
 
 

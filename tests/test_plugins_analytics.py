@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from plughost import CallContext, Host, HostConfig, InvalidParams, PluginConfig, ToolError
+from plughost import CallContext, Host, InvalidParams, PluginConfig, ToolError
 from plughost_sdk import Manifest, PluginAPI
 from plughost_sdk import ToolError as ToolMistake
+
+from .conftest import trusting
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +137,7 @@ async def test_an_unloaded_plugin_has_forgotten_its_metrics() -> None:
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
-    config = HostConfig(plugins={"analytics": PluginConfig(config={"max_metrics": 3})})
+    config = trusting(plugins={"analytics": PluginConfig(config={"max_metrics": 3})})
     async with Host([PLUGIN], config) as host:
         assert not host.problems
         yield host

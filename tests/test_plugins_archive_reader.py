@@ -20,6 +20,8 @@ from plughost import Host, ToolError
 from plughost_protocol.values import MAX_VALUES, count_values
 from plughost_sdk import ToolError as ToolMistake
 
+from .conftest import trusting
+
 pytestmark = pytest.mark.anyio
 
 PLUGIN = Path(__file__).parent.parent / "plugins" / "archive_reader"
@@ -386,7 +388,7 @@ def test_a_damaged_archive_ends_in_a_tool_error_or_not_at_all(kind: str) -> None
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
-    async with Host([PLUGIN]) as host:
+    async with Host([PLUGIN], trusting()) as host:
         assert not host.problems
         yield host
 

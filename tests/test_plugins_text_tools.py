@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from plughost import CallContext, CallTimeout, Host, InvalidParams, ToolError
 from plughost_sdk import ToolError as ToolMistake
 
+from .conftest import trusting
+
 pytestmark = pytest.mark.anyio
 
 PLUGIN = Path(__file__).parent.parent / "plugins" / "text_tools"
@@ -247,7 +249,7 @@ def test_documents_of_megabytes_are_compared_across_encodings() -> None:
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
-    async with Host([PLUGIN]) as host:
+    async with Host([PLUGIN], trusting()) as host:
         assert not host.problems
         yield host
 

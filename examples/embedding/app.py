@@ -22,9 +22,13 @@ from plughost import (
 
 PLUGINS = Path(__file__).parent / "plugins"
 
-# A hung worker that does not stop by itself is killed this long after its deadline. The default
-# gives 2 seconds, for plugins that have something to put away.
-CONFIG = HostConfig(limits=Limits(grace=0.5))
+CONFIG = HostConfig(
+    # A hung worker that does not stop by itself is killed this long after its deadline. The
+    # default gives 2 seconds, for plugins that have something to put away.
+    limits=Limits(grace=0.5),
+    # What each plugin may do, of what its manifest asks for. By default that is nothing.
+    grants={name: ["tools:register"] for name in ("crashes", "hangs", "leaks", "steady")},
+)
 
 
 class Heartbeat:

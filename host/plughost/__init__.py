@@ -12,9 +12,19 @@ from plughost_protocol import __version__
 
 if TYPE_CHECKING:
     from .blocking import BlockingHost
-    from .config import HostConfig, Limits, PluginConfig, Restart, Totals
+    from .config import (
+        GRANT_ALL_ASKED,
+        HostConfig,
+        Layer,
+        Limits,
+        PluginConfig,
+        Restart,
+        Sandbox,
+        Totals,
+    )
     from .errors import (
         CallTimeout,
+        ConfigError,
         HostMisuse,
         InvalidParams,
         ManifestError,
@@ -36,18 +46,22 @@ if TYPE_CHECKING:
     from .host import Host
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
+    from .policy.grants_file import load_grants
     from .supervision.logbook import LogEntry
 
 __all__ = [
+    "GRANT_ALL_ASKED",
     "BlockingHost",
     "CallContext",
     "CallTimeout",
     "Cause",
+    "ConfigError",
     "Host",
     "HostConfig",
     "HostMisuse",
     "HostedPlugin",
     "InvalidParams",
+    "Layer",
     "Limits",
     "LogEntry",
     "ManifestError",
@@ -59,6 +73,7 @@ __all__ = [
     "PluginConfig",
     "ProtocolViolation",
     "Restart",
+    "Sandbox",
     "StartFailed",
     "State",
     "TooDeep",
@@ -70,15 +85,16 @@ __all__ = [
     "WorkerDied",
     "WorkerExit",
     "__version__",
+    "load_grants",
 ]
 
 # All of it takes 0.3 s to import, of which the command needs little. Where each name comes from
 # at run time; a test holds it against the imports above.
 _HOMES = {
     "blocking": "BlockingHost",
-    "config": "HostConfig Limits PluginConfig Restart Totals",
+    "config": "GRANT_ALL_ASKED HostConfig Layer Limits PluginConfig Restart Sandbox Totals",
     "errors": (
-        "CallTimeout HostMisuse InvalidParams ManifestError NotRunning Overloaded "
+        "CallTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning Overloaded "
         "PermissionDenied PlughostError ProtocolViolation StartFailed TooDeep ToolError "
         "UnknownPlugin UnknownTool WorkerDied"
     ),
@@ -88,6 +104,7 @@ _HOMES = {
     "host": "Host",
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
+    "policy.grants_file": "load_grants",
     "supervision.logbook": "LogEntry",
 }
 

@@ -11,6 +11,7 @@ from .units import format_seconds
 
 __all__ = [
     "CallTimeout",
+    "ConfigError",
     "HostMisuse",
     "InvalidParams",
     "ManifestError",
@@ -37,6 +38,15 @@ class PlughostError(Exception):
 
 class HostMisuse(PlughostError):
     """Raised when the application uses the host in a way that cannot work."""
+
+
+class ConfigError(PlughostError):
+    """Raised when a configuration file has a mistake, or could be somebody else's doing."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
 
 
 class ManifestError(PlughostError):
@@ -96,17 +106,29 @@ class NotRunning(PlughostError):
 
 
 class PermissionDenied(PlughostError):
-    """Raised when a plugin lacks the permission for what it asks."""
+    """Raised when a plugin lacks the permission for what it asks.
+
+    `asked` tells whether its manifest asks for it, and only the operator's grant is missing.
+    `remedy` is the command that grants it.
+    """
 
     code = ErrorCode.PERMISSION_DENIED
 
-    def __init__(self, plugin_id: str, permission: str, action: str) -> None:
+    def __init__(
+        self, plugin_id: str, permission: str, action: str, *, asked: bool, remedy: str
+    ) -> None:
+        why = (
+            f"which is not granted: {remedy}"
+            if asked
+            else f"which its manifest does not ask for: add it there, then {remedy}"
+        )
         super().__init__(
-            f"plugin {plugin_id!r} may not {action}: it lacks the permission {permission!r}; "
-            "add it to the plugin's manifest"
+            f"plugin {plugin_id!r} may not {action}: it lacks the permission {permission!r}, {why}"
         )
         self.plugin_id = plugin_id
         self.permission = permission
+        self.asked = asked
+        self.remedy = remedy
 
 
 class Overloaded(PlughostError):

@@ -66,7 +66,8 @@ class Spawned(Struct, frozen=True, array_like=True, tag=2):
 
     key: int
     pid: int
-    """In the template's process id namespace: the host takes its own from the pidfd."""
+    """Without a pidfd, in the namespace of the template's /proc, which is the host's. With one, in
+    the template's own: the host takes its number from the pidfd."""
 
 
 class SpawnFailed(Struct, frozen=True, array_like=True, tag=3):

@@ -2,18 +2,31 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Callable, Mapping
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
-from plughost import CallContext, Cause, Host, HostConfig, Limits, PluginConfig, Restart
+from plughost import (
+    GRANT_ALL_ASKED,
+    CallContext,
+    Cause,
+    Host,
+    HostConfig,
+    Layer,
+    Limits,
+    PluginConfig,
+    Restart,
+    Sandbox,
+)
 
-__all__ = ["PATIENCE", "PLUGINS", "QUICK", "RESTART", "until", "zoo"]
+__all__ = ["ALL_LAYERS", "PATIENCE", "PLUGINS", "QUICK", "RESTART", "until", "zoo"]
 
 PLUGINS: Final = Path(__file__).parent
+ALL_LAYERS: Final = frozenset(Layer)
 PATIENCE: Final = 30.0
 """Seconds after which a wait is a failure, on a machine that is busy with other things."""
 QUICK: Final = Limits(call_timeout=20.0, load_timeout=10.0, grace=0.2)
@@ -36,12 +49,19 @@ async def zoo(
     restart: Restart = RESTART,
     config: Mapping[str, Any] | None = None,
     steady: bool = True,
+    without: frozenset[Layer] = frozenset(),
+    grants: Mapping[str, Sequence[str]] = GRANT_ALL_ASKED,
+    shared_template: bool = True,
 ) -> AsyncGenerator[Host, None]:
     """A host with these plugins, by the names of their folders, and with `steady`.
 
     `limits` and `config` are for all of them but `steady`. While the block runs, `steady` is
     called again and again: each call must be answered. Nothing may have ended in the event
     loop's exception handler.
+
+    All that is asked for is granted, and every layer of the sandbox is on but those in `without`.
+    The template process is shared, which is not the default of a host but starts one twice as
+    soon, without cgroups; say otherwise where templates or limits are the subject.
     """
     loop = asyncio.get_running_loop()
     unhandled: list[dict[str, Any]] = []
@@ -49,8 +69,15 @@ async def zoo(
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     folders = [PLUGINS / name for name in plugins]
     own = {folder.name.replace("_", "-"): PluginConfig(config=config or {}) for folder in folders}
+    state = tempfile.TemporaryDirectory(prefix="zoo-")
     settings = HostConfig(
-        limits=limits, restart=restart, plugins=own | {"steady": PluginConfig(limits=Limits())}
+        limits=limits,
+        restart=restart,
+        plugins=own | {"steady": PluginConfig(limits=Limits())},
+        grants=grants,
+        sandbox=Sandbox(without),
+        shared_template=shared_template,
+        state_folder=Path(state.name),
     )
     try:
         async with Host([*folders, *([PLUGINS / "steady"] if steady else [])], settings) as host:
@@ -67,6 +94,7 @@ async def zoo(
                     with suppress(asyncio.CancelledError):
                         await asking
     finally:
+        state.cleanup()
         gc.collect()  # an exception that nobody has seen is told when its future is collected
         loop.set_exception_handler(handler)
     assert unhandled == [], [repr(context.get("exception")) for context in unhandled]

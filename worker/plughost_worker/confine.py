@@ -63,9 +63,12 @@ def apply(confinement: Confinement) -> list[socket.socket]:
             resource.setrlimit(kind, (limit, limit))
     if confinement.view is not None:
         _enter_view(confinement.view)
+    # Without a view, the user that the worker becomes may not reach all that it may read.
+    ruleset = None if confinement.landlock is None else _ruleset(confinement.landlock)
     _drop_privileges(confinement)
-    if confinement.landlock is not None:
-        _enter_landlock(confinement.landlock)
+    if ruleset is not None:
+        with _layer("landlock", "restrict itself"):
+            ruleset.restrict()
     return sockets
 
 
@@ -220,7 +223,7 @@ def _drop_privileges(confinement: Confinement) -> None:
         kernel.no_new_privileges()
 
 
-def _enter_landlock(rules: LandlockRules) -> None:
+def _ruleset(rules: LandlockRules) -> kernel.Ruleset:
     with _layer("landlock", "create the ruleset"):
         ruleset = kernel.Ruleset(rules.handled_fs, rules.handled_net, rules.scoped)
     for path, access in rules.paths:
@@ -229,5 +232,4 @@ def _enter_landlock(rules: LandlockRules) -> None:
     for port in rules.connect_ports:
         with _layer("landlock", f"allow connections to port {port}"):
             ruleset.allow_connect(port)
-    with _layer("landlock", "restrict itself"):
-        ruleset.restrict()
+    return ruleset

@@ -89,8 +89,16 @@ def _become_first_process(host: socket.socket) -> None:
     host.close()
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     prctl(PR_SET_NAME, b"plughost-keeper")
+    signal.signal(signal.SIGCONT, lambda *_: _wake(child))
+    prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
     os.waitpid(child, 0)
     os._exit(0)
+
+
+def _wake(template: int) -> None:
+    """Let the template run on, if it was stopped: the host asks for it, or has died."""
+    with suppress(ProcessLookupError):
+        os.kill(template, signal.SIGCONT)
 
 
 class _Template:

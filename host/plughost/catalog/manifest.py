@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from plughost.config import MIN_MEMORY
 from plughost.errors import ManifestError
-from plughost.units import parse_bytes, parse_share
+from plughost.units import format_bytes, parse_bytes, parse_share
 
-from .permissions import Permission
+from .asks import Ask, Asked, read_asks
 
 __all__ = ["MANIFEST", "Manifest", "ManifestLimits", "read_manifest"]
 
@@ -51,14 +52,21 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     homepage: Annotated[str, Meta(max_length=1000)] = ""
     main: Annotated[str, Meta(min_length=1, max_length=1000)] = "plugin.py"
     """The entry file, relative to the plugin's folder and inside of it."""
-    permissions: list[str] = []
+    permissions: Asked = []
+    """What it asks for: a list of texts and of entries with a reason, or groups."""
     dependencies: list[PluginId] = []
     """Plugins that must run before this one."""
     limits: ManifestLimits = ManifestLimits()
 
-    def wishes(self) -> tuple[Permission, ...]:
+    def asks(self) -> tuple[Ask, ...]:
         """The permissions that it asks for."""
-        return tuple(Permission.parse(text) for text in self.permissions)
+        return read_asks(self.permissions, [])
+
+    def as_told(self) -> dict[str, Any]:
+        """Its fields as the plugin sees them, with the permissions as plain texts."""
+        texts = [str(ask.permission) for ask in self.asks()]
+        told: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, permissions=texts))
+        return told
 
 
 # msgspec names the offending pattern; people want to know what to write.
@@ -128,14 +136,17 @@ def _field_problems(fields: dict[str, Any]) -> list[str]:
     return problems
 
 
+def _parse_memory(text: str) -> int:
+    size = parse_bytes(text)
+    if size < MIN_MEMORY:
+        raise ValueError(f"{text!r} is too little: a worker needs {format_bytes(MIN_MEMORY)}")
+    return size
+
+
 def _meaning_problems(manifest: Manifest, folder: Path) -> list[str]:
-    problems = []
-    for number, text in enumerate(manifest.permissions):
-        try:
-            Permission.parse(text)
-        except ValueError as exc:
-            problems.append(f"permissions[{number}]: {exc}")
-    for name, parse in (("memory", parse_bytes), ("cpu", parse_share)):
+    problems: list[str] = []
+    read_asks(manifest.permissions, problems)
+    for name, parse in (("memory", _parse_memory), ("cpu", parse_share)):
         value = getattr(manifest.limits, name)
         try:
             if value is not None:

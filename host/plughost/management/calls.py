@@ -9,6 +9,7 @@ from typing import IO, Any, Protocol
 
 import anyio
 
+from plughost.config import Sandbox
 from plughost.rpc.calls import ProgressCallback
 from plughost.text import clean, clean_line
 from plughost_protocol import ErrorCode
@@ -37,6 +38,10 @@ class CallOptions:
     """Where the result goes instead of standard output."""
     folders: Sequence[Path]
     """Folders of plugins for a host of our own; without them, the running host is called."""
+    grants: Path | None
+    """The file with the grants for a host of our own."""
+    sandbox: Sandbox
+    """The sandbox of a host of our own."""
     socket: Path | None
 
 
@@ -63,7 +68,7 @@ async def call_tool(output: Output, options: CallOptions) -> ExitCode:
     scope = anyio.CancelScope()
     async with on_interrupt(lambda _: scope.cancel()):
         with scope:
-            async with _callee(options) as callee:
+            async with _callee(output, options) as callee:
                 await _call(output, options, callee)
     if not scope.cancelled_caught:
         return ExitCode.OK
@@ -76,11 +81,11 @@ async def call_tool(output: Output, options: CallOptions) -> ExitCode:
     )
 
 
-def _callee(options: CallOptions) -> AbstractAsyncContextManager[_Callee]:
+def _callee(output: Output, options: CallOptions) -> AbstractAsyncContextManager[_Callee]:
     if options.folders:
         from .local_host import LocalHost
 
-        return LocalHost.start(options.folders)
+        return LocalHost.start(output, options.folders, options.grants, options.sandbox)
     return ControlClient.connect(control_path(options.socket))
 
 

@@ -2,24 +2,41 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import anyio
 from msgspec import Struct
 
 from plughost.catalog.discovery import discover
+from plughost.config import Sandbox
 from plughost.errors import ManifestError
 from plughost.host import Host
 from plughost.lifecycle.plugin import HostedPlugin
+from plughost.text import clean_line
 
 from .background import on_interrupt
 from .control import ToolInfo
 from .exit_codes import ExitCode
+from .grant_files import read_grants
 from .listing import tool_table
 from .local_host import host_for_once
 from .output import Cell, Output
 from .status import tools_of
+from .ungranted import Ungranted
 
 __all__ = ["check_plugins"]
+
+_ALL_LAYERS: Final = Sandbox()
+
+
+class _Asked(Struct):
+    """A permission that a plugin asks for."""
+
+    permission: str
+    means: str
+    reason: str
+    optional: bool
+    granted: bool
 
 
 class _Verdict(Struct):
@@ -32,10 +49,23 @@ class _Verdict(Struct):
     log: list[str] = []
     """What it said while it failed to start: the traceback, and its standard error."""
     tools: list[ToolInfo] = []
+    asks: list[_Asked] = []
+    """What its manifest asks for."""
+    grant: str = ""
+    """The command that grants what it does not start without."""
 
 
-async def check_plugins(output: Output, folders: Sequence[Path]) -> ExitCode:
-    """Read the manifests, start the plugins, say what is wrong. 0, or 1 if anything is."""
+async def check_plugins(
+    output: Output,
+    folders: Sequence[Path],
+    file: Path | None = None,
+    sandbox: Sandbox = _ALL_LAYERS,
+) -> ExitCode:
+    """Read the manifests, start the plugins, say what is wrong.
+
+    0 if nothing is, 7 if all that is wrong is that grants are missing, else 1.
+    """
+    grants = read_grants(output, folders, file)
     _, refused = discover(folders)
     verdicts = [
         _Verdict(
@@ -49,8 +79,10 @@ async def check_plugins(output: Output, folders: Sequence[Path]) -> ExitCode:
     interrupted = anyio.CancelScope()
     async with on_interrupt(lambda _: interrupted.cancel()):
         with interrupted:
-            async with host_for_once(folders) as host:
-                verdicts += [_verdict(host, plugin) for plugin in host.plugins.values()]
+            async with host_for_once(folders, grants, sandbox) as host:
+                for plugin in host.plugins.values():
+                    lacks = Ungranted(plugin.id, plugin.policy.missing, folders, file)
+                    verdicts.append(_verdict(host, plugin, lacks))
     if interrupted.cancelled_caught:
         return ExitCode.INTERRUPTED
     verdicts.sort(key=lambda verdict: verdict.path)
@@ -61,7 +93,10 @@ async def check_plugins(output: Output, folders: Sequence[Path]) -> ExitCode:
             if position:
                 output.line("")
             _show(output, verdict)
-    return ExitCode.OK if all(verdict.ok for verdict in verdicts) else ExitCode.GENERAL
+    if all(verdict.ok for verdict in verdicts):
+        return ExitCode.OK
+    lacking = all(verdict.ok or verdict.grant for verdict in verdicts)
+    return ExitCode.PERMISSION if lacking else ExitCode.GENERAL
 
 
 def _problems(error: Exception) -> list[str]:
@@ -70,8 +105,19 @@ def _problems(error: Exception) -> list[str]:
     return [str(error)]
 
 
-def _verdict(host: Host, plugin: HostedPlugin) -> _Verdict:
+def _verdict(host: Host, plugin: HostedPlugin, lacks: Ungranted) -> _Verdict:
     verdict = _Verdict(str(plugin.found.root), plugin.id, ok=plugin.active_worker is not None)
+    verdict.asks = [
+        _Asked(
+            str(ask.permission),
+            ask.permission.in_words(),
+            ask.reason,
+            ask.optional,
+            granted=ask not in plugin.policy.missing,
+        )
+        for ask in plugin.policy.asks
+    ]
+    verdict.grant = lacks.command() if lacks.needed else ""
     if verdict.ok:
         verdict.tools = tools_of(host, plugin.id)
         return verdict
@@ -86,13 +132,27 @@ def _verdict(host: Host, plugin: HostedPlugin) -> _Verdict:
 def _show(output: Output, verdict: _Verdict) -> None:
     if verdict.ok:
         output.line(Cell("ok ", "bold green"), Cell(verdict.id, "bold"), f"  {verdict.path}")
+        _show_asks(output, verdict.asks)
         if verdict.tools:
             tool_table(output, verdict.tools)
         else:
             output.line("  it offers no tools")
         return
-    output.line(Cell("failed ", "bold red"), Cell(verdict.id, "bold"), f"  {verdict.path}")
+    word = Cell("not granted ", "yellow") if verdict.grant else Cell("failed ", "bold red")
+    output.line(word, Cell(verdict.id, "bold"), f"  {verdict.path}")
+    if verdict.grant:
+        _show_asks(output, verdict.asks)
+        output.line(f"  not started; to grant it: {verdict.grant}")
+        return
     for problem in verdict.problems:
         output.line(f"  {problem}")
     for line in verdict.log:
         output.line(Cell(f"    {line}", "dim"))
+
+
+def _show_asks(output: Output, asks: Sequence[_Asked]) -> None:
+    for ask in asks:
+        state = "granted" if ask.granted else "not granted"
+        kind = ", optional" if ask.optional else ""
+        why = f': "{clean_line(ask.reason)}"' if ask.reason else ""
+        output.line(f"  asks to {ask.means} ({ask.permission}, {state}{kind}){why}")

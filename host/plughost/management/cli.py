@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from plughost.config import Layer
 from plughost_protocol import __version__
 
 from .exit_codes import ExitCode
@@ -38,6 +39,37 @@ Socket = Annotated[
     typer.Option(envvar="PLUGHOST_SOCKET", help="The control socket of the host.", metavar="PATH"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, errors too.")]
+Grants = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", metavar="FILE", help="The grants. Default: ./plughost.toml and your own."
+    ),
+]
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option("--dir", metavar="DIR", help="Where the plugins are. Default: ./plugins"),
+]
+Without = Annotated[
+    list[Layer] | None,
+    typer.Option(
+        "--without",
+        metavar="LAYER",
+        help=f"Do without a layer of the sandbox: {', '.join(Layer)}. Repeatable.",
+    ),
+]
+SharedTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--shared-template", help="Fork all workers from one process: faster, smaller, less apart."
+    ),
+]
+RequireCgroup = Annotated[
+    bool,
+    typer.Option("--require-cgroup", help="Start nothing unless the kernel holds the limits."),
+]
+Permissions = Annotated[
+    list[str] | None, typer.Argument(metavar="PERMISSION", help="resource:action[:scope]")
+]
 
 
 class ModelApi(StrEnum):
@@ -84,9 +116,10 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="The longest that any call may take.")
     ] = None,
-    fork: Annotated[
-        bool, typer.Option("--fork/--no-fork", help="Fork workers, or start fresh interpreters.")
-    ] = True,
+    shared_template: SharedTemplate = False,
+    without: Without = None,
+    require_cgroup: RequireCgroup = False,
+    file: Grants = None,
     socket: Socket = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only what fails, and warnings and errors.")
@@ -94,9 +127,21 @@ def run(
     json: Json = False,
 ) -> None:
     """Run plugins until Ctrl-C or SIGTERM, which let open calls end."""
+    from .asking import settle_grants
+    from .folders import folders_or_default
     from .run import RunOptions, run_host
+    from .waivers import waive
 
-    options = RunOptions(folders or [], socket, memory, cpu, timeout, fork, quiet)
+    places = folders_or_default(folders or [])
+    # Before there is an event loop: Ctrl-C at the question must end the command.
+    output = Output(json=json, debug=_Settings.debug)
+    grants = settle_grants(output, places, file)
+    if grants is None:
+        raise typer.Exit(ExitCode.PERMISSION)
+    sandbox = waive(output, without or [], require_cgroup=require_cgroup)
+    options = RunOptions(
+        places, grants, sandbox, socket, memory, cpu, timeout, shared_template, quiet
+    )
     _finish(json, lambda output: run_host(output, options))
 
 
@@ -149,15 +194,23 @@ def call(
         list[Path] | None,
         typer.Option("--dir", metavar="DIR", help="Start these plugins for this one call."),
     ] = None,
+    grants: Grants = None,
+    without: Without = None,
     socket: Socket = None,
     json: Json = False,
 ) -> None:
     """Call a tool. Ctrl-C cancels it."""
     from .calls import CallOptions, call_tool
+    from .waivers import waive
 
     if timeout is not None and not 0 < timeout <= 86_400:
         raise typer.BadParameter("--timeout is more than 0 and at most 86400 seconds")
-    options = CallOptions(tool, arguments or [], args, timeout, file, folders or [], socket)
+    if without and not folders:
+        raise typer.BadParameter("--without is for a host of one's own: give --dir, too")
+    sandbox = waive(Output(json=json), without or [])
+    options = CallOptions(
+        tool, arguments or [], args, timeout, file, folders or [], grants, sandbox, socket
+    )
     _finish(json, lambda output: call_tool(output, options))
 
 
@@ -178,12 +231,132 @@ def new(
 @app.command()
 def check(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR")],
+    without: Without = None,
+    file: Grants = None,
     json: Json = False,
 ) -> None:
     """Check manifests, and start the plugins to see whether they load."""
     from .check import check_plugins
+    from .waivers import waive
 
-    _finish(json, lambda output: check_plugins(output, folders))
+    sandbox = waive(Output(json=json), without or [])
+    _finish(json, lambda output: check_plugins(output, folders, file, sandbox))
+
+
+@app.command()
+def grant(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="The plugin.")],
+    permissions: Permissions = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that its manifest asks for now.")
+    ] = False,
+    folders: Folders = None,
+    file: Grants = None,
+    json: Json = False,
+) -> None:
+    """Let a plugin do what its manifest asks for."""
+    from . import grants as commands
+
+    options = commands.GrantOptions(plugin, permissions or [], everything, folders or [], file)
+    output = Output(json=json, debug=_Settings.debug)
+    raise typer.Exit(commands.grant(output, options))
+
+
+@app.command()
+def revoke(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="The plugin.")],
+    permissions: Permissions = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that it is granted.")] = False,
+    file: Grants = None,
+    json: Json = False,
+) -> None:
+    """Take back what a plugin is granted."""
+    from . import grants as commands
+
+    options = commands.GrantOptions(plugin, permissions or [], everything, [], file)
+    output = Output(json=json, debug=_Settings.debug)
+    raise typer.Exit(commands.revoke(output, options))
+
+
+@app.command("grants")
+def grants_command(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="One plugin only.")] = "",
+    folders: Folders = None,
+    file: Grants = None,
+    json: Json = False,
+) -> None:
+    """Show what plugins ask for and what is granted."""
+    from .grant_table import show_grants
+
+    output = Output(json=json, debug=_Settings.debug)
+    raise typer.Exit(show_grants(output, plugin, folders or [], file))
+
+
+@app.command()
+def doctor(
+    apparmor_profile: Annotated[
+        bool,
+        typer.Option("--apparmor-profile", help="Print a profile for /etc/apparmor.d instead."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Try each layer of the sandbox here, and say what is missing and how to get it."""
+    from .doctor import examine, print_apparmor_profile
+
+    command = print_apparmor_profile if apparmor_profile else examine
+    raise typer.Exit(command(Output(json=json, debug=_Settings.debug)))
+
+
+@app.command()
+def show(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="The plugin.")],
+    folders: Folders = None,
+    file: Grants = None,
+    without: Without = None,
+    shared_template: SharedTemplate = False,
+    syscalls: Annotated[
+        bool, typer.Option("--syscalls", help="Name the system calls that it may make.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what a plugin could touch if it were started. Reads the folders, asks no host."""
+    from .show import ShowOptions, show_plan
+
+    options = ShowOptions(plugin, folders or [], file, without or [], shared_template, syscalls)
+    raise typer.Exit(show_plan(Output(json=json, debug=_Settings.debug), options))
+
+
+@app.command("attack")
+def attack_command(
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group",
+            metavar="GROUP",
+            help="files, network, processes, kernel, resources or proxy.",
+        ),
+    ] = "",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="This attack. Repeatable.")
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="LAYER", help="Leave this layer out. Repeatable."),
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Hold nothing back: each attack must succeed.")
+    ] = False,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Attack this machine's sandbox for real, and show what stops each attack."""
+    from .attack import AttackOptions, attack
+
+    groups = ("files", "network", "processes", "kernel", "resources", "proxy")
+    if group and group not in groups:
+        raise typer.BadParameter(f"--group is one of {', '.join(groups)}")
+    options = AttackOptions(group, only or [], without or [], control, socket)
+    _finish(json, lambda output: attack(output, options))
 
 
 def _finish(json: bool, command: Callable[[Output], Coroutine[Any, Any, ExitCode]]) -> None:

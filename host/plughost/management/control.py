@@ -86,10 +86,17 @@ class PluginStatus(Struct, frozen=True):
     """The last lines that the dead worker wrote there."""
     stack: str = ""
     """The Python stacks of its threads, where they were taken."""
+    degraded: tuple[str, ...] = ()
+    """The layers of the sandbox that the operator has waived for it."""
 
     @property
     def is_running(self) -> bool:
         return self.state == "active"
+
+    @property
+    def state_in_words(self) -> str:
+        """For a table."""
+        return f"{self.state}, degraded" if self.degraded else self.state
 
 
 class ToolInfo(Struct, frozen=True):

@@ -15,12 +15,12 @@ from .output import Cell, Column, Output
 from .socket_path import control_path
 
 __all__ = [
-    "STATE_STYLES",
     "first_line",
     "list_plugins",
     "list_tools",
     "parameters_of",
     "shortened",
+    "state_style",
     "tool_table",
 ]
 
@@ -53,6 +53,12 @@ _TOOL_COLUMNS: Final = (
 )
 
 
+def state_style(status: PluginStatus) -> str:
+    """The style of a state; what should be looked at is yellow."""
+    running = "yellow" if status.degraded else STATE_STYLES["active"]
+    return running if status.is_running else STATE_STYLES.get(status.state, "yellow")
+
+
 async def list_plugins(output: Output, socket: Path | None) -> ExitCode:
     """The plugins of the running host, and why those that do not run do not."""
     async with ControlClient.connect(control_path(socket)) as host:
@@ -62,6 +68,9 @@ async def list_plugins(output: Output, socket: Path | None) -> ExitCode:
     else:
         output.table(_LIST_COLUMNS, [_row(status) for status in statuses])
         for status in statuses:
+            if status.degraded:
+                told = f"without {', '.join(status.degraded)} of the sandbox"
+                output.line(Cell(f"{status.id}: ", "bold"), Cell(told, "yellow"))
             if status.problem:
                 told = "" if not status.is_running else "ended before: "
                 output.line(Cell(f"{status.id}: ", "bold"), told + shortened(status.problem))
@@ -90,7 +99,7 @@ def _row(status: PluginStatus) -> list[str | Cell]:
     return [
         Cell(status.id, "bold"),
         status.version,
-        Cell(status.state, STATE_STYLES.get(status.state, "yellow")),
+        Cell(status.state_in_words, state_style(status)),
         str(status.pid) if live else "",
         format_seconds(int(status.uptime)) if status.uptime >= 1 else "",
         str(status.restarts),

@@ -8,24 +8,30 @@ from typing import Any
 
 import anyio
 
-from plughost.config import HostConfig, Restart
-from plughost.errors import PlughostError
+from plughost.config import HostConfig, Restart, Sandbox
+from plughost.errors import NotRunning, PlughostError
 from plughost.exchange.calls import CallContext
 from plughost.host import Host
 from plughost.rpc.calls import ProgressCallback
 
 from .background import stop_at_once
 from .control import ToolInfo
+from .grant_files import read_grants
+from .output import Output
+from .problems import CommandFailed
 from .status import better_error, tools_of
+from .ungranted import Ungranted
 
 __all__ = ["LocalHost", "host_for_once"]
 
 
 @asynccontextmanager
-async def host_for_once(folders: Sequence[Path]) -> AsyncIterator[Host]:
+async def host_for_once(
+    folders: Sequence[Path], grants: Mapping[str, Sequence[str]], sandbox: Sandbox
+) -> AsyncIterator[Host]:
     """A host that restarts nothing, and whose end waits for no call that was given up."""
     logging.getLogger("plughost").addHandler(logging.NullHandler())
-    config = HostConfig(restart=Restart(mode="never"))
+    config = HostConfig(restart=Restart(mode="never"), grants=grants, sandbox=sandbox)
     async with Host(folders, config) as host:
         try:
             yield host
@@ -41,15 +47,19 @@ async def host_for_once(folders: Sequence[Path]) -> AsyncIterator[Host]:
 class LocalHost:
     """A host in this process, with the methods of `ControlClient` that a call needs."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, folders: Sequence[Path], file: Path | None) -> None:
         self._host = host
+        self._folders = folders
+        self._file = file
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, folders: Sequence[Path]) -> AsyncIterator["LocalHost"]:
-        """A host with these folders."""
-        async with host_for_once(folders) as host:
-            yield cls(host)
+    async def start(
+        cls, output: Output, folders: Sequence[Path], file: Path | None, sandbox: Sandbox
+    ) -> AsyncIterator["LocalHost"]:
+        """A host with these folders, and the grants in `file` or the files that hold them."""
+        async with host_for_once(folders, read_grants(output, folders, file), sandbox) as host:
+            yield cls(host, folders, file)
 
     async def tools(self, plugin_id: str = "") -> list[ToolInfo]:
         return tools_of(self._host, plugin_id)
@@ -65,7 +75,7 @@ class LocalHost:
         try:
             return await self._host.call(tool, params, context=context)
         except PlughostError as exc:
-            raise better_error(self._host, exc) from None
+            raise self._explained(exc) from None
 
     async def stream(
         self,
@@ -78,3 +88,12 @@ class LocalHost:
         async with self._host.stream(tool, params, context=context) as items:
             async for item in items:
                 yield item
+
+    def _explained(self, error: PlughostError) -> Exception:
+        better = better_error(self._host, error)
+        if isinstance(better, NotRunning) and better.plugin_id in self._host.plugins:
+            missing = self._host.plugin(better.plugin_id).policy.missing
+            lacks = Ungranted(better.plugin_id, missing, self._folders, self._file)
+            if lacks.needed:
+                return CommandFailed(lacks.problem())
+        return better

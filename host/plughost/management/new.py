@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -41,12 +42,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plughost import BlockingHost, InvalidParams
+from plughost import GRANT_ALL_ASKED, BlockingHost, HostConfig, InvalidParams
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[BlockingHost]:
-    with BlockingHost([Path(__file__).parents[1]]) as host:
+    config = HostConfig(grants=GRANT_ALL_ASKED)
+    with BlockingHost([Path(__file__).parents[1]], config) as host:
         assert not host.problems
         yield host
 
@@ -107,6 +109,7 @@ def new_plugin(output: Output, name: str, folder: Path) -> ExitCode:
         return ExitCode.OK
     output.line(Cell("made ", "green"), f"{root}: {', '.join(files)}")
     output.line("next:")
+    output.line(f"  {shlex.join(['plughost', 'grant', name, '--all', '--dir', str(root)])}")
     output.line(f"  plughost check {root}")
     output.line(f"  plughost call --dir {root} {name}.hello name=you")
     output.line(f"  pytest {root}")

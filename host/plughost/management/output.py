@@ -84,6 +84,13 @@ class Output:
             text.append(clean(cell.text), cell.style)
         self.console(stream).print(text)
 
+    def warning(self, text: str) -> None:
+        """What somebody should know of, and stops nothing. On standard error, in one line."""
+        if self.as_json:
+            self.line(to_json({"warning": text}, indent=-1), stream=sys.stderr)
+            return
+        self.line(Cell("warning: ", "yellow"), clean_line(text), stream=sys.stderr)
+
     def note(self, *parts: str | Cell) -> None:
         """A line for people only, beside the JSON if there is any."""
         self.line(*parts, stream=sys.stderr if self.as_json else sys.stdout)

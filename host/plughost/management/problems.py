@@ -1,5 +1,6 @@
 """Errors as people read them: what, why, and what to type next."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from plughost_protocol import ErrorCode
@@ -26,7 +27,14 @@ class Problem:
     """One error: what happened, why, and what to type next. All but the first may be empty."""
 
     def __init__(
-        self, what: str, why: str = "", then: str = "", *, code: str = USAGE, details: str = ""
+        self,
+        what: str,
+        why: str = "",
+        then: str = "",
+        *,
+        code: str = USAGE,
+        details: str = "",
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         self.what = what
         self.why = why
@@ -35,6 +43,8 @@ class Problem:
         """An error code of the protocol's or of the command's own."""
         self.details = details
         """A traceback or stacks, shown with --debug."""
+        self.facts = facts or {}
+        """What else a program is told."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -46,6 +56,7 @@ class Problem:
         return {
             "error": {"code": self.code, "exit_code": int(self.exit_code)}
             | {name: text for name, text in facts.items() if text}
+            | dict(self.facts)
         }
 
 

@@ -4,14 +4,14 @@ The first SIGTERM or Ctrl-C drains: no new clients, open calls end, workers stop
 The second one kills the workers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from plughost.config import HostConfig, Limits
+from plughost.config import HostConfig, Limits, Sandbox
 from plughost.errors import HostMisuse
 from plughost.host import Host
 from plughost.units import parse_bytes, parse_share
@@ -22,7 +22,7 @@ from .control_server import ControlServer
 from .exit_codes import ExitCode
 from .journal import Journal
 from .listener import listening
-from .listing import STATE_STYLES, shortened, tool_table
+from .listing import shortened, state_style, tool_table
 from .output import Cell, Column, Output
 from .problems import CommandFailed, Problem
 from .socket_path import control_path
@@ -39,16 +39,21 @@ _COLUMNS: Final = (
 )
 
 
+_ALL_LAYERS: Final = Sandbox()
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """What `plughost run` is told."""
 
     folders: Sequence[Path]
+    grants: Mapping[str, Sequence[str]]
+    sandbox: Sandbox
     socket: Path | None
     memory: str | None
     cpu: str | None
     timeout: float | None
-    fork: bool
+    shared_template: bool
     quiet: bool
 
 
@@ -57,7 +62,9 @@ def host_config(
     cpu: str | None = None,
     timeout: float | None = None,
     *,
-    fork: bool = True,
+    grants: Mapping[str, Sequence[str]],
+    shared_template: bool = False,
+    sandbox: Sandbox = _ALL_LAYERS,
 ) -> HostConfig:
     """The operator's limits. Raises `CommandFailed` for one that cannot be."""
     given: dict[str, float] = {}
@@ -68,7 +75,10 @@ def host_config(
             given["cpu"] = parse_share(cpu)
         if timeout is not None:
             given |= {"call_timeout": timeout, "call_total": timeout}
-        return HostConfig(limits=Limits(**given), fork=fork)  # type: ignore[arg-type] # by name
+        limits = Limits(**given)  # type: ignore[arg-type] # by name
+        return HostConfig(
+            limits=limits, shared_template=shared_template, grants=grants, sandbox=sandbox
+        )
     except (ValueError, HostMisuse) as exc:
         raise CommandFailed(
             Problem(
@@ -77,32 +87,23 @@ def host_config(
         ) from exc
 
 
-def folders_or_default(folders: Sequence[Path]) -> list[Path]:
-    """The folders given, or ./plugins. Raises `CommandFailed` where there is none."""
-    if folders:
-        return list(folders)
-    if not Path("plugins").is_dir():
-        raise CommandFailed(
-            Problem(
-                "no folder with plugins was given",
-                "without one, ./plugins is taken, and there is none here",
-                "plughost run DIR, or first: plughost new my-plugin --dir plugins",
-            )
-        )
-    return [Path("plugins")]
-
-
 async def run_host(output: Output, options: RunOptions) -> ExitCode:
     """Serve until a signal comes. 0 after a clean stop, 1 if no plugin could be started."""
-    config = host_config(options.memory, options.cpu, options.timeout, fork=options.fork)
-    folders = folders_or_default(options.folders)
+    config = host_config(
+        options.memory,
+        options.cpu,
+        options.timeout,
+        grants=options.grants,
+        shared_template=options.shared_template,
+        sandbox=options.sandbox,
+    )
     journal = Journal(output, quiet=options.quiet)
     run = _Run(output, journal, quiet=options.quiet)
     path = control_path(options.socket, create=True)
     with listening(path) as listener, journal:
         async with on_interrupt(run.on_signal), ControlServer.on(listener) as server:
             with run.starting:
-                async with Host(folders, config, on_log=journal.write) as host:
+                async with Host(options.folders, config, on_log=journal.write) as host:
                     run.host = host
                     if run.announce(path):
                         server.serve(host)
@@ -202,7 +203,7 @@ def _row(status: PluginStatus, tools: int) -> list[str | Cell]:
     return [
         Cell(status.id, "bold"),
         status.version,
-        Cell(status.state, STATE_STYLES.get(status.state, "yellow")),
+        Cell(status.state_in_words, state_style(status)),
         str(status.pid or ""),
         str(tools) if status.is_running else "",
     ]

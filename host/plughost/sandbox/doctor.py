@@ -76,7 +76,7 @@ def diagnose(python: Interpreter, machine: Machine) -> Diagnosis:
     """Try everything. Raises `PlughostError` if nothing can be tried."""
     facts = gather_facts(python.executable)
     findings = try_layers(frozenset(), python, machine)
-    without = _waivers(findings, python, machine)
+    without, late = _waivers(findings, python, machine)
     tree = CgroupTree.find()
     rows = [
         _row(name, finding, _HERE[name](finding, machine), facts)
@@ -84,6 +84,7 @@ def diagnose(python: Interpreter, machine: Machine) -> Diagnosis:
         if name in _HERE
     ]
     rows = [_refined(row, machine.landlock, machine) for row in rows]
+    rows = [_too_late(row, late[row.layer], facts) if row.layer in late else row for row in rows]
     rows.insert(len(Layer) - 1, _cgroup_row(tree, facts))  # the layers with a name come first
     rows += _row_together(findings, rows, facts)
     verdict = _verdict(without, machine.landlock, tree)
@@ -92,17 +93,22 @@ def diagnose(python: Interpreter, machine: Machine) -> Diagnosis:
 
 def _waivers(
     findings: Mapping[str, Finding], python: Interpreter, machine: Machine
-) -> frozenset[Layer] | None:
-    """The fewest layers without which a worker starts, found by trying."""
+) -> tuple[frozenset[Layer] | None, dict[str, Finding]]:
+    """The fewest layers without which a worker starts, found by trying, and what was found then.
+
+    A layer may hold with all others, and not without one of them.
+    """
     without = frozenset[Layer]()
+    late: dict[str, Finding] = {}
     while not all(finding.ok for name, finding in findings.items() if name not in _SPARE):
         refused = {f.layer or f.probe for f in findings.values() if not f.ok} & {*Layer}
         more = {Layer(name) for name in refused} - without
         if not more:
-            return None
+            return None, late
         without |= more
         findings = try_layers(without, python, machine)
-    return without
+        late |= {f.layer or f.probe: f for f in findings.values() if not f.ok}
+    return without, late
 
 
 def _verdict(
@@ -188,6 +194,15 @@ def _refined(row: Row, landlock: LandlockFeatures, machine: Machine) -> Row:
     return row
 
 
+def _too_late(row: Row, finding: Finding, facts: Facts) -> Row:
+    """What fails once another layer is waived."""
+    if row.state is RowState.MISSING:
+        return row
+    lacks = f"without the missing layers: {finding.action}: {os.strerror(finding.errno)}"
+    remedies = remedies_for(finding, facts)
+    return Row(row.layer, RowState.PARTIAL, row.here, row.buys, lacks, finding.errno, remedies)
+
+
 def _cgroup_row(tree: CgroupTree | NoCgroup, facts: Facts) -> Row:
     buys = _BUYS[Layer.CGROUP]
     if isinstance(tree, NoCgroup):
@@ -195,7 +210,8 @@ def _cgroup_row(tree: CgroupTree | NoCgroup, facts: Facts) -> Row:
         for place, remedy in _CGROUP_REMEDIES.items():
             if place == facts.container or (place == "systemd" and facts.has_systemd):
                 remedies = [remedy]
-        lacks = f"{tree.reason}; the watch holds plugins to their limits, a moment later"
+        reason = tree.reason.removeprefix("cgroup: ")
+        lacks = f"{reason}; the watch holds plugins to their limits, a moment later"
         return Row(Layer.CGROUP, RowState.PARTIAL, "the watch", buys, lacks, 0, tuple(remedies))
     enforced = _enforced(tree)
     here = f"v{2 if tree.is_unified else 1}: {', '.join(n for n in _LIMITS if n in enforced)}"
@@ -214,9 +230,7 @@ _CGROUP_REMEDIES: Final = {
 }
 
 
-def _row_together(
-    findings: Mapping[str, Finding], rows: Sequence[Row], facts: Facts
-) -> list[Row]:
+def _row_together(findings: Mapping[str, Finding], rows: Sequence[Row], facts: Facts) -> list[Row]:
     """All at once, where that fails although each alone does not."""
     finding = findings[TOGETHER]
     if finding.ok or any(row.state is RowState.MISSING for row in rows):
@@ -233,7 +247,7 @@ def _landlock(finding: Finding, machine: Machine) -> str:
 
 
 _HERE: Final = {
-    Layer.UID.value: lambda _, machine: f"such as {machine.id_for('doctor')}",
+    Layer.UID.value: lambda _, machine: f"one for each plugin, such as {machine.id_for('doctor')}",
     Layer.NAMESPACES.value: lambda finding, _: ", ".join(finding.notes),
     Layer.MOUNTS.value: lambda *_: "a root of its own",
     Layer.LANDLOCK.value: _landlock,

@@ -51,6 +51,7 @@ def gather_facts(interpreter: str) -> Facts:
     label = _read("/proc/self/attr/apparmor/current")
     most = _read("/proc/sys/user/max_user_namespaces")
     clone = _read("/proc/sys/kernel/unprivileged_userns_clone")
+    restricts = _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
     return Facts(
         kernel=platform.release(),
         architecture=platform.machine(),
@@ -62,8 +63,7 @@ def gather_facts(interpreter: str) -> Facts:
         is_chrooted=_is_chrooted(_read("/proc/self/mountinfo")),
         capabilities=int(status.get("CapEff", "0"), 16),
         apparmor_label="" if label == "unconfined" else label,
-        apparmor_restricts_userns=_read(
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",
+        apparmor_restricts_userns=restricts == "1",
         userns_clone=None if not clone else clone == "1",
         max_user_namespaces=int(most) if most.isdigit() else None,
         security_modules=tuple(filter(None, _read("/sys/kernel/security/lsm").split(","))),
@@ -89,7 +89,8 @@ def _container() -> str:
         return "podman"
     if Path("/.dockerenv").exists():
         return "docker"
-    return _read("/run/systemd/container") or os.environ.get("container", "")
+    said = os.environ.get("container", "")  # noqa: SIM112 - systemd's CONTAINER_INTERFACE
+    return _read("/run/systemd/container") or said
 
 
 def _is_chrooted(mountinfo: str) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "NetworkNeeds",
     "PlanRefused",
     "SandboxPlan",
+    "how_to_waive",
     "make_plan",
     "prepare_data_folder",
     "template_confinement",
@@ -56,8 +57,21 @@ class PlanRefused(PlughostError):
     """Raised when a plan cannot be met on this machine, before anything is started."""
 
     def __init__(self, reason: str, layer: Layer | None = None) -> None:
-        super().__init__(reason)
+        # A cgroup is asked for by a setting of its own, which no waiver takes back.
+        waiver = how_to_waive(layer) if layer not in (None, Layer.CGROUP) else ""
+        super().__init__(f"{reason}; {waiver}" if waiver else reason)
+        self.reason = reason
         self.layer = layer
+
+
+def how_to_waive(layer: str) -> str:
+    """The settings that do without a layer; nothing for what cannot be waived."""
+    if layer not in set(Layer):
+        return ""
+    return (
+        f"to do without it: plughost run --without {layer}, or "
+        f'HostConfig(sandbox=Sandbox(without={{"{layer}"}}))'
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,12 @@ def _request(
         template = template_confinement(sandbox, machine)
         worker = plan.confinement()
     except (PlanRefused, UnsupportedMachine) as exc:
-        layer = exc.layer if isinstance(exc, PlanRefused) else Layer.SECCOMP
-        if layer is None or layer in without:
-            raise
-        findings[layer] = Finding(layer, ok=False, action=str(exc), layer=layer)
+        layer, reason = Layer.SECCOMP, str(exc)
+        if isinstance(exc, PlanRefused):
+            if exc.layer is None or exc.layer in without:
+                raise
+            layer, reason = exc.layer, exc.reason
+        findings[layer] = Finding(layer, ok=False, action=reason, layer=layer)
         return None
     if forced:
         worker = structs.replace(worker, landlock=LandlockRules(_FIRST_RIGHTS, 0, 0, [], []))
@@ -89,7 +91,7 @@ def _request(
 
 def _ask(request: ProbeRequest, python: Interpreter) -> list[Finding]:
     reading, writing = os.pipe()
-    with open(reading, "rb") as result:
+    with os.fdopen(reading, "rb") as result:
         boot = boot_code(list(python.import_paths), "probe", "probe", writing, encode(request))
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and code

@@ -34,6 +34,41 @@ _KUBERNETES: Final = (
 _UNIT: Final = (
     "in a systemd unit: no RestrictNamespaces=, and no SystemCallFilter= that lacks @mount"
 )
+_NO_NUMBER: Final = (
+    "sysctl -w user.max_user_namespaces=15000, and the same line in /etc/sysctl.d/: it is 0, as on "
+    "some RHEL systems"
+)
+_ALL_IN_USE: Final = "raise user.max_user_namespaces and its siblings: all are in use"
+_WITHOUT_NAMESPACES: Final = (
+    "another kernel: this one is built without some of CONFIG_USER_NS, CONFIG_PID_NS, "
+    "CONFIG_NET_NS, CONFIG_IPC_NS, CONFIG_UTS_NS"
+)
+_APPARMOR: Final = (
+    "AppArmor lets only programs with a profile use user namespaces (Ubuntu 23.10 and later): "
+    "plughost doctor --apparmor-profile | sudo tee /etc/apparmor.d/plughost, then "
+    "sudo apparmor_parser -r /etc/apparmor.d/plughost; the profile is for {}: give plughost an "
+    "interpreter of its own (python -m venv --copies), or every script of that one has it"
+)
+_APPARMOR_OFF: Final = (
+    "or, for every program: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+)
+_DEBIAN: Final = "sysctl -w kernel.unprivileged_userns_clone=1, and the same line in /etc/sysctl.d/"
+_CHROOTED: Final = (
+    "leave the chroot, for a container say: the kernel makes no user namespace in one, or where "
+    "something is mounted over /"
+)
+_POWERLESS_ROOT: Final = (
+    "start it as an ordinary user: a root without CAP_SYS_ADMIN and CAP_NET_ADMIN can build no "
+    "sandbox, an ordinary user can, in a user namespace"
+)
+_NO_IDS: Final = (
+    "start it as an ordinary user, or map more user ids into this container (/etc/subuid, or "
+    "without a user namespace of its own)"
+)
+_UNREACHABLE: Final = (
+    "an interpreter and plugins outside of a private home folder, or the layer mounts, which "
+    "shows a worker what it needs wherever it lies"
+)
 _NO_CAUSE: Final = (
     "no cause that is known here: look for a security module's refusal in "
     "'journalctl -k' or 'ausearch -m avc'"
@@ -62,43 +97,25 @@ def apparmor_profile(interpreter: str) -> str:
 
 def _namespaces(finding: Finding, facts: Facts) -> tuple[str, ...]:
     if finding.errno in (errno.ENOSPC, errno.EUSERS):
-        if facts.max_user_namespaces == 0:
-            return (
-                "sysctl -w user.max_user_namespaces=15000, and the same line in /etc/sysctl.d/: "
-                "it is 0, as on some RHEL systems",
-            )
-        return ("raise user.max_user_namespaces and its siblings (sysctl user): all are in use",)
+        return (_NO_NUMBER if facts.max_user_namespaces == 0 else _ALL_IN_USE,)
     if finding.errno in (errno.ENOSYS, errno.EINVAL):
-        return (
-            "another kernel: this one is built without some of CONFIG_USER_NS, CONFIG_PID_NS, "
-            "CONFIG_NET_NS, CONFIG_IPC_NS, CONFIG_UTS_NS",
-        )
+        return (_WITHOUT_NAMESPACES,)
     if finding.errno not in _REFUSED:
         return _other(finding, facts)
-    if facts.apparmor_restricts_userns and not facts.is_root:
-        return (
-            "AppArmor lets only programs with a profile use user namespaces (Ubuntu 23.10 and "
-            "later): plughost doctor --apparmor-profile | sudo tee /etc/apparmor.d/plughost, then "
-            "sudo apparmor_parser -r /etc/apparmor.d/plughost; it names "
-            f"{facts.interpreter}, so give plughost an interpreter of its own "
-            "(python -m venv --copies)",
-            "or, for every program: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        )
-    if facts.userns_clone is False and not facts.is_root:
-        return ("sysctl -w kernel.unprivileged_userns_clone=1, and the same in /etc/sysctl.d/",)
-    if facts.is_chrooted and not facts.is_root:
-        return ("leave the chroot: the kernel makes no user namespace in one; use a container",)
+    if not facts.is_root:
+        if facts.apparmor_restricts_userns:
+            return _APPARMOR.format(facts.interpreter), _APPARMOR_OFF
+        if facts.userns_clone is False:
+            return (_DEBIAN,)
+        if facts.is_chrooted:
+            return (_CHROOTED,)
     return _refused(facts)
 
 
 def _refused(facts: Facts) -> tuple[str, ...]:
     """Somebody's profile, or root without its powers."""
     if facts.is_root and not (facts.can(_SYS_ADMIN) and facts.can(_NET_ADMIN)):
-        return (
-            "start it as an ordinary user: a root without CAP_SYS_ADMIN and CAP_NET_ADMIN can "
-            "build no sandbox, an ordinary user can, in a user namespace",
-            *_profile(facts),
-        )
+        return _POWERLESS_ROOT, *_profile(facts)
     return _profile(facts) or (_NO_CAUSE,)
 
 
@@ -114,35 +131,32 @@ def _profile(facts: Facts) -> tuple[str, ...]:
 
 
 def _mounts(finding: Finding, facts: Facts) -> tuple[str, ...]:
+    hidden = _profile(facts) if facts.is_filtered else ()
     if finding.errno == errno.ENOSYS:
-        return (
-            "a kernel from 5.12 on, which has open_tree, move_mount and mount_setattr"
-            + (", or a profile that does not hide them" if facts.is_filtered else ""),
-            *(_profile(facts) if facts.is_filtered else ()),
-        )
-    if finding.errno in _REFUSED:
-        if facts.apparmor_label:
-            return (
-                f"another AppArmor profile than {facts.apparmor_label}, which refuses mounts",
-                *_profile(facts),
-            )
-        return _refused(facts)
-    return _other(finding, facts)
+        needed = "a kernel with open_tree, move_mount and mount_setattr (5.12 and later)"
+        return _or_unhide(needed, hidden)
+    if finding.errno not in _REFUSED:
+        return _other(finding, facts)
+    if facts.apparmor_label:
+        profile = f"another AppArmor profile than {facts.apparmor_label}, which may refuse mounts"
+        return profile, *_profile(facts)
+    return _refused(facts)
+
+
+def _or_unhide(needed: str, hidden: tuple[str, ...]) -> tuple[str, ...]:
+    return (
+        (f"{needed}, or a seccomp profile that does not hide it", *hidden) if hidden else (needed,)
+    )
 
 
 def _landlock(finding: Finding, facts: Facts) -> tuple[str, ...]:
     if finding.errno == errno.EOPNOTSUPP:
         now = ",".join(facts.security_modules) or "..."
-        return (
-            f"start the kernel with lsm=landlock,{now}: it has Landlock, and does not use it",
-        )
+        return (f"start the kernel with lsm=landlock,{now}: it has Landlock, and does not use it",)
     hidden = _profile(facts) if facts.is_filtered else ()
     if finding.errno == errno.ENOSYS:
-        return (
-            "a kernel from 5.13 on with CONFIG_SECURITY_LANDLOCK"
-            + (", or a seccomp profile that does not hide it" if hidden else ""),
-            *hidden,
-        )
+        needed = "a kernel with CONFIG_SECURITY_LANDLOCK (5.13 and later)"
+        return _or_unhide(needed, hidden)
     if finding.errno in _REFUSED:
         return hidden or (_NO_CAUSE,)
     return _other(finding, facts)
@@ -159,12 +173,9 @@ def _seccomp(finding: Finding, facts: Facts) -> tuple[str, ...]:
 
 
 def _uid(finding: Finding, facts: Facts) -> tuple[str, ...]:
-    if finding.errno == 0:
-        return (
-            "start it as an ordinary user, or map more user ids into this container "
-            "(/etc/subuid, or without its own user namespace)",
-        )
-    return _capabilities(finding, facts)
+    if finding.action.startswith("read "):
+        return (_UNREACHABLE,)
+    return (_NO_IDS,) if finding.errno == 0 else _capabilities(finding, facts)
 
 
 def _capabilities(_: Finding, facts: Facts) -> tuple[str, ...]:
@@ -172,13 +183,10 @@ def _capabilities(_: Finding, facts: Facts) -> tuple[str, ...]:
     lacking = [name for name, number in names.items() if not facts.can(number)]
     if not lacking:
         return _profile(facts) or (_NO_CAUSE,)
-    added = " ".join(f"--cap-add {name}" for name in lacking)
-    listed = ", ".join(lacking)
-    return (
-        "start it as an ordinary user, who needs no capability",
-        f"or leave root its own: docker run {added}; in Kubernetes "
-        f"securityContext.capabilities.add: [{listed}]",
-    )
+    flags = " ".join(f"--cap-add {name}" for name in lacking)
+    listed = f"securityContext.capabilities.add: [{', '.join(lacking)}]"
+    more = f"or leave root its own: docker run {flags}; in Kubernetes {listed}"
+    return "start it as an ordinary user, who needs no capability", more
 
 
 def _other(_: Finding, facts: Facts) -> tuple[str, ...]:

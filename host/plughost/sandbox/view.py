@@ -1,5 +1,6 @@
 """Which parts of the machine's file system a worker sees, before anything is granted to it."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -92,23 +93,25 @@ class FileSystem:
 
     def _follow(self, path: str) -> str:
         """The path without symbolic links. Those on the way are seen by the worker, too."""
-        done, parts = "", [part for part in path.split("/") if part]
+        done, parts = "", path.split("/")
         for _ in range(40):  # as many links as the kernel follows (MAXSYMLINKS)
             while parts:
-                step = f"{done}/{parts[0]}"
-                mode = os.lstat(step).st_mode
-                if stat.S_ISLNK(mode):
-                    break
-                done = step
-                del parts[0]
-            if not parts:
+                part = parts.pop(0)
+                if part == "..":  # of what the links led to, not of how it was written
+                    done = done.rpartition("/")[0]
+                elif part not in ("", "."):
+                    step = f"{done}/{part}"
+                    if stat.S_ISLNK(os.lstat(step).st_mode):
+                        break
+                    done = step
+            else:
                 return done or "/"
             target = os.readlink(step)  # noqa: PTH115
             self.links[step] = target
-            start = "" if target.startswith("/") else done
-            parts = [p for p in os.path.normpath(f"{start}/{target}").split("/") if p] + parts[1:]
-            done = ""
-        raise OSError(40, "too many symbolic links")
+            parts[:0] = target.split("/")
+            if target.startswith("/"):
+                done = ""
+        raise OSError(errno.ELOOP, "too many symbolic links")
 
     def bound(self) -> list[Place]:
         """The places that are mounted: those inside of another, no different one, are not."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import os
 import signal
 
 from plughost_sdk import Plugin
@@ -13,7 +14,10 @@ _PR_SET_PDEATHSIG = 1
 
 @plugin.tool
 async def cling() -> str:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    """Does all it can, and says what came of the first."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    refused = libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0
+    error = os.strerror(ctypes.get_errno())
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     asyncio.get_running_loop().remove_reader(3)
-    return "here to stay"
+    return error if refused else "here to stay"

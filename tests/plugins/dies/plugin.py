@@ -6,6 +6,8 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from plughost_sdk import Plugin
 
@@ -54,7 +56,8 @@ async def kill_its_session() -> None:
 async def overflow_the_stack() -> None:
     """Of C: Python's own limit is lifted first."""
     sys.setrecursionlimit(10**9)
-    resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, 8 << 20))
+    with suppress(ValueError):  # it may not; it then is as large as the host's
+        resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, 8 << 20))
 
     def deeper(value: list[object]) -> int:
         return len(sorted([value, value], key=lambda item: deeper(value)))
@@ -70,10 +73,10 @@ async def answer_and_exit() -> str:
 
 
 @plugin.tool(idempotent=True)
-async def exit_on_the_first_try(marker: str) -> str:
-    """Dies once: the marker is a file that its first run leaves behind."""
+async def exit_on_the_first_try() -> str:
+    """Dies once: its first run leaves a file behind, in its own folder."""
     try:
-        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        Path.home().joinpath("marker").touch(exist_ok=False)
     except FileExistsError:
         return "second try"
     os._exit(1)

@@ -1,0 +1,130 @@
+"""Which `plughost.toml` the command reads, and into which it writes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from plughost.catalog.granted_paths import GRANTS_FILE
+from plughost.catalog.manifest import MANIFEST
+from plughost.catalog.permissions import Permission
+from plughost.catalog.scopes import path_of
+from plughost.errors import ConfigError
+from plughost.policy.grants import EVERYTHING, granted_to
+from plughost.policy.grants_file import load_grants
+
+from .output import Output
+
+__all__ = ["GrantFile", "GrantFiles", "find_grant_files", "read_grants", "user_file", "warn"]
+
+_WRITE: Final = "fs:write"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantFile:
+    """A file that was read."""
+
+    path: Path
+    grants: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class GrantFiles:
+    """The files that hold grants: the user's own first, then the one of this folder."""
+
+    read: tuple[GrantFile, ...]
+    target: Path
+    """Where new grants go; it may be still to be made."""
+    passed_over: tuple[str, ...]
+    """Files that are there and were not read, and why."""
+
+    def merged(self) -> dict[str, tuple[str, ...]]:
+        """The grants of all files together, for `HostConfig.grants`."""
+        grants: dict[str, tuple[str, ...]] = {}
+        for file in self.read:
+            for plugin_id, texts in file.grants.items():
+                grants[plugin_id] = (*grants.get(plugin_id, ()), *texts)
+        return grants
+
+    def source_of(self, plugin_id: str, asked: Permission) -> Path | None:
+        """The file that grants it, if any does."""
+        for file in self.read:
+            if granted_to(plugin_id, file.grants).covers(asked):
+                return file.path
+        return None
+
+
+def user_file() -> Path:
+    """The user's own file, which holds in every folder."""
+    return platformdirs.user_config_path("plughost") / GRANTS_FILE
+
+
+def find_grant_files(
+    folders: Iterable[Path], given: Path | None, *, may_be_new: bool = False
+) -> GrantFiles:
+    """Read the file that is given (`--file`), else the user's own and `./plughost.toml`.
+
+    No file in a plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who
+    writes it. Raises `ConfigError` for a file that has a mistake or cannot be trusted.
+    """
+    folders = [folder.resolve() for folder in folders]
+    if given is not None:
+        if why := _is_a_plugins(given, folders):
+            raise ConfigError(given, why)
+        there = given.exists() or not may_be_new
+        read = (GrantFile(given, load_grants(given)),) if there else ()
+        return GrantFiles(read, given, ())
+    files: list[GrantFile] = []
+    passed_over = []
+    target = user_file()
+    for path in (user_file(), Path(GRANTS_FILE)):
+        if not path.exists() or any(path.samefile(file.path) for file in files):
+            continue
+        if why := _is_a_plugins(path, folders) or _can_be_written(path, files):
+            passed_over.append(f"{path} is not read: it {why}")
+            continue
+        files.append(GrantFile(path, load_grants(path)))
+        target = path
+    return GrantFiles(tuple(files), target, tuple(passed_over))
+
+
+def read_grants(
+    output: Output, folders: Iterable[Path], given: Path | None
+) -> dict[str, tuple[str, ...]]:
+    """The grants for plugins in these folders, with a warning for a file that is not read."""
+    files = find_grant_files(folders, given)
+    warn(output, files)
+    return files.merged()
+
+
+def warn(output: Output, files: GrantFiles) -> None:
+    """Say which files were passed over."""
+    for text in files.passed_over:
+        output.warning(text)
+
+
+def _is_a_plugins(path: Path, folders: Sequence[Path]) -> str:
+    """Why a file could be a plugin's own doing, or nothing."""
+    real = path.resolve()
+    if real.with_name(MANIFEST).exists():
+        return "lies in a plugin's folder, and a plugin grants itself nothing"
+    for folder in folders:
+        if real.is_relative_to(folder):
+            return f"lies in {folder}, among plugins, and a plugin grants itself nothing"
+    return ""
+
+
+def _can_be_written(path: Path, files: Sequence[GrantFile]) -> str:
+    """Why a plugin could have written a file, by what is granted elsewhere; or nothing."""
+    real = path.resolve()
+    for file in files:
+        for plugin_id, texts in file.grants.items():
+            for text in texts:
+                permission = Permission.parse(text) if text != EVERYTHING else None
+                if permission is None or permission.name != _WRITE:
+                    continue
+                if real.is_relative_to(path_of(permission.scope)):
+                    return f"can be written by {plugin_id}, which is granted {permission}"
+    return ""
