@@ -307,14 +307,14 @@ def test_list_tells_state_and_reason_and_exits_with_3_unless_all_run(socket: Pat
     statuses = {status["id"]: status for status in plughost("list", "--json", socket=socket).json}
     assert set(statuses["demo"]) == {
         "id", "state", "running", "version", "pid", "uptime", "restarts", "cpu", "memory", "calls",
-        "errors", "problem", "stderr", "stack",
+        "errors", "problem", "stderr", "stack", "degraded",
     }  # fmt: skip
     assert statuses["demo"]["running"] is True
     assert statuses["demo"]["pid"] > 0
     assert statuses["broken"] | {"problem": ""} == {
         "id": "broken", "state": "error", "running": False, "version": "1.0.0", "pid": None,
         "uptime": 0.0, "restarts": 0, "cpu": 0.0, "memory": 0, "calls": 0, "errors": 0,
-        "problem": "", "stderr": [], "stack": "",
+        "problem": "", "stderr": [], "stack": "", "degraded": [],
     }  # fmt: skip
 
 

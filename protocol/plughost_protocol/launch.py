@@ -61,7 +61,7 @@ class Spawn(Struct, frozen=True, array_like=True, tag=1):
 class Spawned(Struct, frozen=True, array_like=True, tag=2):
     """The worker's process exists. A pidfd comes along, where the system has them.
 
-    `Confined` or `Refused` follows.
+    `Confined` or `Refused` comes from the process itself, and may come first.
     """
 
     key: int

@@ -289,7 +289,7 @@ def _capabilities(_: ProbeRequest) -> _Notes:
     # The bounding set of an ordinary user means nothing beside no_new_privs.
     sets = {"CapPrm", "CapEff", "CapAmb", *(["CapBnd"] if os.geteuid() == 0 else [])}
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        name, _, mask = line.partition(":")
+        name, mask = line.split(":", 1)
         if name in sets and int(mask, 16):
             raise _NotHeld(f"{name} is not empty")
     return ()

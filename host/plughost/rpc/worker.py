@@ -139,7 +139,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 before it is spawned."""
+        """Its process id; 0 before it is spawned, -1 where it was dead before we could ask."""
         return self.process.pid
 
     @property
@@ -201,7 +201,7 @@ class Worker:
         spawn = self._assignment.spawn(self._key)
         await self._template.spawn(spawn, self.process.pipes.child_ends, self.process)
         tenancy = self.tenancy
-        if tenancy is not None and not tenancy.is_inside(self.pid):
+        if tenancy is not None and self.pid > 0 and not tenancy.is_inside(self.pid):
             await anyio.to_thread.run_sync(tenancy.admit, self.pid)
 
     def _greet(self, hello: Hello) -> None:

@@ -3,7 +3,8 @@ is held."""
 
 import os
 import resource
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -189,6 +190,8 @@ def make_plan(
         files.add_certificates()
         files.files.update(access.network.files)
     has_view = Layer.MOUNTS in layers
+    if user is not None and not has_view:
+        _check_reach(user, (*python.libraries, str(root), str(Path(data).parent)))
     return SandboxPlan(
         plugin_id=plugin_id,
         layers=layers,
@@ -295,6 +298,18 @@ def _user(plugin_id: str, layers: frozenset[Layer], machine: Machine) -> int | N
             Layer.UID,
         )
     return user
+
+
+def _check_reach(user: int, paths: Iterable[str]) -> None:
+    """Raises `PlanRefused` where another user may not enter: a view of its own would not care."""
+    for path in map(Path, paths):
+        for folder in (*reversed(path.parents), path):
+            if folder.exists() and not folder.stat().st_mode & stat.S_IXOTH:
+                raise PlanRefused(
+                    f"{folder} is closed to the plugin's user id {user}, and without the layer "
+                    f"mounts the worker needs {path} from there",
+                    Layer.UID,
+                )
 
 
 def _environment(data: str, access: Access, *, has_view: bool) -> dict[str, str]:

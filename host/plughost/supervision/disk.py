@@ -235,7 +235,7 @@ class DiskWatch:
         self._accounts = {
             worker: self._accounts.get(worker) or _Account(worker, worker.data_folder)
             for worker in self._workers()
-            if worker.data_folder is not None and worker.process.pid and not worker.process.ended
+            if worker.data_folder and worker.process.pid > 0 and not worker.process.ended
         }
         for worker, account in list(self._accounts.items()):
             if account.is_due(self._clock()) and not worker.process.ended:

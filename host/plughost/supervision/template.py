@@ -100,6 +100,7 @@ class Template:
         self._socket: socket.socket | None = None
         self._launches: dict[int, Launch] = {}
         self._starting: dict[int, Waiter[None]] = {}
+        self._half_started: set[int] = set()
         self._waiting_for_room: list[Waiter[None]] = []
         self._refused: PlughostError | None = None
         self._last_key = 0
@@ -215,13 +216,9 @@ class Template:
         if self._socket is None:
             return
         try:
-            data, fds, _, _ = socket.recv_fds(
-                self._socket, TEMPLATE_MESSAGE_SIZE, MAX_LISTENERS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, fds = _receive(self._socket)
         except BlockingIOError:
             return
-        except OSError:
-            data, fds = b"", []
         if not data:
             if self._refused is None:
                 _log.error("a template process died; its workers died with it")
@@ -234,25 +231,38 @@ class Template:
             case Spawned(key, pid):
                 pidfd = fds[0] if fds else -1
                 self._launches[key].spawned(_pid_here(pidfd) or pid, pidfd)
+                self._half_way(key)
             case Confined(key):
                 self._launches[key].sockets = [socket.socket(fileno=fd) for fd in fds]
-                self._settle(key, None)
+                self._half_way(key)
             case Refused(key, layer, action, errno):
                 self._on_refused(key, LayerRefused(layer, action, errno))
             case SpawnFailed(key, reason):
                 del self._launches[key]
                 self._settle(key, SpawnRefused(f"the system refuses another process: {reason}"))
             case Exited(key, status, max_rss, cpu):
-                self._settle(key, TemplateLost())  # it never got so far as to be confined
-                self._launches.pop(key).exited(status, max_rss, cpu)
+                launch = self._launches.pop(key)
+                self._half_started.discard(key)
+                self._settle(key, launch.refusal or TemplateLost())  # if it was not confined
+                launch.exited(status, max_rss, cpu)
             case StrayKilled(pid, command):
                 self.strays_killed += 1
                 _log.warning("process %d had left its worker and was killed: %s", pid, command)
 
+    def _half_way(self, key: int) -> None:
+        """A worker is spawned, or confined. It says so itself, and may overtake its parent."""
+        if key not in self._half_started:
+            self._half_started.add(key)
+        else:
+            self._half_started.discard(key)
+            self._settle(key, None)
+
     def _on_refused(self, key: int, error: PlughostError) -> None:
-        if key == 0:  # the template itself
-            self._refused = error
-        for refused in [key] if key else list(self._starting):
+        if key:  # a worker, which ends now: of that we hear from its parent
+            self._launches[key].refusal = error
+            return
+        self._refused = error
+        for refused in list(self._starting):
             self._launches[refused].refusal = error
             self._settle(refused, error)
 
@@ -277,6 +287,7 @@ class Template:
         self._reap(process, self._reactor.now() + _PATIENCE)
         for key in list(self._starting):
             self._settle(key, self._refused or TemplateLost())
+        self._half_started.clear()
         launches, self._launches = self._launches, {}
         for launch in launches.values():
             launch.exited(None, 0, 0.0)
@@ -291,8 +302,28 @@ class Template:
         self._reactor.call_at(now + _REAP_INTERVAL, lambda: self._reap(process, deadline))
 
 
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """A reply and its descriptors; nothing at the end. Raises `BlockingIOError`."""
+    for _ in range(2):
+        try:
+            data, fds, _, _ = socket.recv_fds(
+                sock, TEMPLATE_MESSAGE_SIZE, MAX_LISTENERS, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            raise
+        except ConnectionResetError:  # it ended with a request unread: its last words come behind
+            continue
+        except OSError:
+            break
+        return data, fds
+    return b"", []
+
+
 def _pid_here(pidfd: int) -> int | None:
-    """The process's number in our own namespace, which need not be the template's."""
+    """The process's number in our own namespace, which need not be the template's.
+
+    -1 for one that is dead and reaped.
+    """
     try:
         with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as info:  # noqa: PTH123
             for line in info:

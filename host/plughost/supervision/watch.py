@@ -203,7 +203,7 @@ class ResourceWatch:
     def look(self) -> float:
         """Look at the workers whose turn it is. Returns the seconds until the next look."""
         now = self._clock()
-        live = [w for w in self._workers() if w.process.pid and not w.process.ended]
+        live = [w for w in self._workers() if w.process.pid > 0 and not w.process.ended]
         self._accounts = {w: self._accounts.get(w) or _Account(w, now) for w in live}
         accounts = self._accounts.values()
         shares = self._shares()
