@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import psutil
 import pytest
 
@@ -160,6 +161,10 @@ def groups(host_pid: int) -> set[Path]:
     return set().union(*found)
 
 
+def own_group() -> str:
+    return Path("/proc/self/cgroup").read_text()
+
+
 def mounts() -> str:
     return Path("/proc/self/mountinfo").read_text()
 
@@ -283,6 +288,21 @@ async def _kill_when_draining(host: Host) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_plugin_that_is_stopped_before_it_has_a_worker_gets_none() -> None:
+    async with Host([PLUGINS / "dies"], quick()) as host:
+        plugin = host.plugin("dies")
+        for _ in range(3):
+            with pytest.raises(WorkerDied):
+                await host.call("dies.exit", {"code": 1})
+            with anyio.fail_after(PATIENCE):
+                while plugin.state is not State.LOADING:
+                    await anyio.lowlevel.checkpoint()
+                assert plugin.worker is None
+                await plugin.stop()
+            await plugin.start()
+
+
+@pytest.mark.anyio
 @every_way
 async def test_nothing_is_left_after_a_clean_stop(way: str) -> None:
     gc.collect()
@@ -321,6 +341,8 @@ async def test_many_crashes_in_a_row_leak_nothing(caplog: pytest.LogCaptureFixtu
     restart = Restart(limit=10**9, period=0.5, backoff=0.0001, backoff_max=0.0001, jitter=0.0)
     config = trusting(limits=QUICK, restart=restart)
     host_process = psutil.Process()
+    CgroupTree.find()  # it may move us once
+    group = own_group()
     async with Host([PLUGINS / "dies"], config) as host:
         plugin = host.plugin("dies")
 
@@ -349,6 +371,7 @@ async def test_many_crashes_in_a_row_leak_nothing(caplog: pytest.LogCaptureFixtu
         assert after[0] == before[0]
         assert after[1] == before[1]
         assert after[2] - before[2] < 4_000_000
+        assert own_group() == group  # a worker's is not the host's
         template = template_of(plugin.pid)
         assert template.num_fds() < 20
         assert len(template.children()) == 1

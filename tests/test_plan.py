@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 
 from plughost import Host, HostConfig, PluginConfig, Restart
@@ -416,6 +417,32 @@ async def test_a_shared_template_has_one_namespace_for_all(
     async with running(folders, tmp_path / "state", shared_template=True) as host:
         numbers = [inner_pid(plugin) for plugin in host.plugins.values()]
         assert len({inner for _, inner in numbers}) == 2
+
+
+def powers(pid: int) -> dict[str, int]:
+    """The capability sets of a process, and its seccomp mode."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    sets = {name: int(fields[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    return sets | {"Seccomp": int(fields["Seccomp"])}
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's template has none to give up")
+async def test_roots_template_keeps_what_it_needs_and_its_worker_nothing(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    async with running(make_plugin("peek", PEEK), tmp_path / "state") as host:
+        plugin = host.plugin("peek")
+        (template,) = psutil.Process(plugin.template_pid).children()
+        kept = template_confinement(Sandbox(), ROOT).keep_capabilities
+        held = powers(template.pid)
+        assert all(held[name] & ~kept == 0 for name in ("CapPrm", "CapEff", "CapBnd"))
+        assert (held["CapAmb"], held["Seccomp"]) == (0, 2)
+        assert powers(plugin.pid or 0) == {
+            **dict.fromkeys(("CapPrm", "CapEff", "CapBnd", "CapAmb"), 0),
+            "Seccomp": 2,
+        }
 
 
 @pytest.mark.anyio

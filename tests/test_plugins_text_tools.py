@@ -206,7 +206,7 @@ _TEXT = st.builds(
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="compares with the program patch")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(a=_TEXT, b=_TEXT, context=st.integers(0, 4))
 def test_patch_makes_the_newer_text_from_the_older_and_the_diff(
     a: str, b: str, context: int, tmp_path_factory: pytest.TempPathFactory

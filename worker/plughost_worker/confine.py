@@ -1,7 +1,7 @@
 """The layers of the sandbox, applied by the child to itself before any plugin code.
 
 The order is part of the design: each step takes away what a later one would need, and nothing
-that an earlier one still does. Resource limits; namespaces; the sockets that the host is given;
+that an earlier one still does. Namespaces; the sockets that the host is given; resource limits;
 the view of the file system; an id without privileges; capabilities; no new privileges;
 Landlock; the filter of system calls.
 """
@@ -29,7 +29,6 @@ from . import kernel
 __all__ = ["LayerRefused", "apply", "confine_template", "enter_namespaces", "seal"]
 
 CLONE_NEWUSER: Final = 0x10000000  # linux/sched.h
-CLONE_NEWNET: Final = 0x40000000
 _HOSTNAME: Final = "plugin"
 _ROOT_OPTIONS: Final = "size=1m,nr_inodes=1k,mode=755"
 
@@ -94,8 +93,9 @@ def confine_template(confinement: TemplateConfinement) -> None:
         with _layer("namespaces", "sethostname"):
             kernel.set_hostname(_HOSTNAME)
     if confinement.keep_capabilities:
-        with _layer("capabilities", "limit the bounding set"):
+        with _layer("capabilities", "limit them"):
             kernel.limit_capabilities(confinement.keep_capabilities)
+            kernel.keep_capabilities(confinement.keep_capabilities)
     with _layer("seccomp", "set no_new_privs"):
         kernel.no_new_privileges()
     if confinement.filter:
@@ -218,7 +218,7 @@ def _drop_privileges(confinement: Confinement) -> None:
             os.setresgid(group, group, group)
             os.setresuid(user, user, user)
     with _layer("capabilities", "capset"):
-        kernel.drop_capabilities()
+        kernel.keep_capabilities(0)
     with _layer("seccomp", "set no_new_privs"):
         kernel.no_new_privileges()
 

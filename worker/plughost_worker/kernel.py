@@ -134,11 +134,17 @@ def lock_root() -> None:
     prctl(_PR_SET_SECUREBITS, _NO_ROOT_LOCKED)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, the ambient ones too."""
+def keep_capabilities(mask: int) -> None:
+    """Give up every capability that is not in a mask, and the ambient ones."""
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()))
+    data = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the lower halves first
+    _check(_libc.capget(header, data))
+    for half, of_mask in ((0, mask & 0xFFFF_FFFF), (3, mask >> 32)):
+        data[half] &= of_mask
+        data[half + 1] &= of_mask
+        data[half + 2] = 0
+    _check(_libc.capset(header, data))
 
 
 def no_new_privileges() -> None:

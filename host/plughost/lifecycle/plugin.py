@@ -236,7 +236,10 @@ class HostedPlugin:
         try:
             lease = await self._quarters.prepare()
         except PlughostError as exc:
-            self._give_up(str(exc))
+            if self.state is State.LOADING:
+                self._give_up(str(exc))
+            return
+        if self.state is not State.LOADING:  # it was stopped meanwhile
             return
         most = around.config.totals.workers
         if most is not None and len(around.live_workers()) >= most:
