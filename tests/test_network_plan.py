@@ -5,8 +5,8 @@ import pytest
 from plughost.catalog.host_names import HostRule
 from plughost.errors import HostMisuse
 from plughost.network.limits import NetworkLimits
-from plughost.pace import Pace
 from plughost.network.plan import Listener, NetworkPlan, network_plan
+from plughost.pace import Pace
 
 
 def plan(*rules: str) -> NetworkPlan:
