@@ -253,7 +253,7 @@ def write_interpreter(at: Range) -> Aim:
     paths = [Path(folder, name) for folder in folders]
     for path in paths:
         at.later(path.unlink)
-    return Aim({"name": name}, appeared(*paths))
+    return Aim({"name": name, "folders": sorted(folders)}, appeared(*paths))
 
 
 @FILES.attack("watches which files others make", _FAR)

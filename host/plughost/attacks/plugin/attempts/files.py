@@ -328,7 +328,8 @@ def write_neighbour_data(target: Target) -> Answer:
 
 def write_interpreter(target: Target) -> Answer:
     """A file beside the standard library: as a .pth file or a module it runs in every program."""
-    folders = {path for path in (*sys.path, sys.prefix, os.path.dirname(os.__file__)) if path}  # noqa: PTH120
+    own = (*sys.path, sys.prefix, os.path.dirname(os.__file__))  # noqa: PTH120
+    folders = {path for path in (*own, *target["folders"]) if path}
     return ways(
         **{
             f"folder{number}": lambda folder=folder: Path(folder, target["name"]).write_text("")
