@@ -81,16 +81,13 @@ def test_grants_show_in_the_plan_and_a_missing_one_is_said(tmp_path: Path) -> No
 
 
 def test_what_is_waived_and_shared_is_shown(folders: Path) -> None:
-    shown = plughost(
-        "show", "quiet", "--dir", folders, "--shared-template",
-        "--without", "namespaces", "--without", "uid",  # in a home of root's, both or none
-    )  # fmt: skip
+    # In a home of root's, both or none.
+    less = ("show", "quiet", "--dir", folders, "--without", "namespaces", "--without", "uid")
+    shown = plughost(*less, "--shared-template")
     (waived,) = [line for line in shown.out.splitlines() if line.startswith("waived")]
     assert "namespaces, mounts" in waived
     assert "shared with the other plugins" in shown.out
-    open_net = plughost(
-        "show", "quiet", "--dir", folders, "--without", "namespaces", "--without", "seccomp"
-    )
+    open_net = plughost(*less, "--without", "seccomp")
     assert "whatever the machine reaches" in open_net.out
 
 
