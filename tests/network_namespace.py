@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from plughost.network.plan import Listener
+from plughost_protocol.confinement import Listener
 
 _PROGRAM = """
 import ctypes, fcntl, json, os, socket, struct, sys, tempfile, traceback

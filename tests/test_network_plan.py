@@ -5,8 +5,9 @@ import pytest
 from plughost.catalog.host_names import HostRule
 from plughost.errors import HostMisuse
 from plughost.network.limits import NetworkLimits
-from plughost.network.plan import Listener, NetworkPlan, network_plan
+from plughost.network.plan import NetworkPlan, network_plan
 from plughost.pace import Pace
+from plughost_protocol.confinement import Listener
 
 
 def plan(*rules: str) -> NetworkPlan:
@@ -21,7 +22,6 @@ def test_exact_names_stand_in_the_hosts_file_and_need_no_lookup() -> None:
         "127.64.0.2 b.example.com",
     ]
     assert planned.nsswitch_conf == "hosts: files\n"
-    assert not planned.has_wildcards
     assert planned.connect_ports == (80, 443, 3128, 5432)
     assert planned.listeners == (
         Listener("tcp", "0.0.0.0", 80),
@@ -36,7 +36,6 @@ def test_wildcards_need_a_name_server() -> None:
     assert planned.hosts == "127.0.0.1 localhost\n"
     assert planned.resolv_conf.startswith("nameserver 127.0.0.1\n")
     assert planned.nsswitch_conf == "hosts: files dns\n"
-    assert planned.has_wildcards
     assert Listener("udp", "127.0.0.1", 53) in planned.listeners
     assert planned.connect_ports == (443, 3128)
 

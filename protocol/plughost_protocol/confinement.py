@@ -39,6 +39,7 @@ class Listener(Struct, frozen=True, array_like=True):
     """A socket that the child makes in its network namespace and hands to the host."""
 
     kind: Literal["tcp", "udp"]
+    """A `tcp` one listens, too."""
     address: str
     port: int
 

@@ -36,7 +36,6 @@ from plughost.supervision.disk import data_folder_problem
 from plughost.supervision.logbook import LogBook
 from plughost.supervision.template import Template
 from plughost.supervision.templates import Templates
-from plughost_protocol.confinement import Listener
 
 __all__ = ["Quarters", "SharedQuarters", "data_folder", "plan_for"]
 
@@ -100,7 +99,7 @@ def _network_needs(rules: Sequence[HostRule]) -> NetworkNeeds:
     plan = network_plan(rules)
     return NetworkNeeds(
         hosts=tuple(map(str, rules)),
-        listeners=tuple(Listener(part.kind, part.address, part.port) for part in plan.listeners),
+        listeners=plan.listeners,
         connect_ports=plan.connect_ports,
         files={
             "/etc/hosts": plan.hosts,

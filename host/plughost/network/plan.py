@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from plughost.catalog.host_names import HostRule
 from plughost.errors import HostMisuse
+from plughost_protocol.confinement import Listener
 
 from .synthetic import SyntheticNames
 
-__all__ = ["PROXY_PORT", "Listener", "NetworkPlan", "network_plan"]
+__all__ = ["PROXY_PORT", "NetworkPlan", "network_plan"]
 
 PROXY_PORT: Final = 3128
 """Where the proxy listens, for clients that are told to use one."""
@@ -17,16 +18,6 @@ PROXY_PORT: Final = 3128
 _DNS_PORT: Final = 53
 _MAX_PORTS: Final = 64  # each is a descriptor in the host
 _MAX_NAMES: Final = 10_000  # the hosts file is read from the top at every lookup
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A socket to be made in the worker's network namespace and handed to the host."""
-
-    kind: Literal["tcp", "udp"]
-    """A `tcp` one listens, too."""
-    address: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +34,6 @@ class NetworkPlan:
     nsswitch_conf: str
     connect_ports: tuple[int, ...]
     """The TCP ports that the worker may connect to."""
-    has_wildcards: bool
-    """Whether names are looked up: the worker then needs UDP sockets."""
 
 
 def network_plan(rules: Iterable[HostRule]) -> NetworkPlan:
@@ -74,5 +63,4 @@ def network_plan(rules: Iterable[HostRule]) -> NetworkPlan:
         resolv_conf="nameserver 127.0.0.1\noptions timeout:2 attempts:1\n",
         nsswitch_conf="hosts: files dns\n" if wildcards else "hosts: files\n",
         connect_ports=tuple(connect_ports),
-        has_wildcards=wildcards,
     )
