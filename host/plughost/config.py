@@ -254,5 +254,13 @@ class HostConfig:
         """The decisions for one plugin."""
         return self.plugins.get(plugin_id, _NOTHING_SPECIAL)
 
+    def limits_of(self, plugin_id: str) -> Limits:
+        """The limits of one plugin's workers: its own, or the host's."""
+        return self.of(plugin_id).limits or self.limits
+
+    def sandbox_of(self, plugin_id: str) -> Sandbox:
+        """What the operator accepts less of for one plugin: its own, or the host's."""
+        return self.of(plugin_id).sandbox or self.sandbox
+
 
 _NOTHING_SPECIAL = PluginConfig()

@@ -125,8 +125,7 @@ class Host:
         )
         for plugin in found:
             plugin_id = plugin.manifest.id
-            limits = config.of(plugin_id).limits or config.limits
-            book = LogBook(plugin_id, limits, self._on_log)
+            book = LogBook(plugin_id, config.limits_of(plugin_id), self._on_log)
             self._plugins[plugin_id] = HostedPlugin(plugin, book, surroundings)
         for refused in self._refused:
             _log.error("%s", refused.error)

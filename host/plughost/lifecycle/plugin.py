@@ -367,7 +367,7 @@ class HostedPlugin:
 
 def limits_for(found: Found, config: HostConfig) -> Limits:
     """The operator's limits, where the plugin does not ask for less."""
-    limits = config.of(found.manifest.id).limits or config.limits
+    limits = config.limits_of(found.manifest.id)
     wishes = found.manifest.limits
     memory = limits.memory if wishes.memory is None else parse_bytes(wishes.memory)
     cpu = limits.cpu if wishes.cpu is None else parse_share(wishes.cpu)

@@ -15,7 +15,7 @@ import platformdirs
 from plughost.catalog.discovery import Found
 from plughost.catalog.host_names import HostRule
 from plughost.catalog.scopes import path_of
-from plughost.config import HostConfig, Layer, Limits, Sandbox
+from plughost.config import HostConfig, Layer, Limits
 from plughost.network.gateway import Gateway
 from plughost.network.plan import network_plan
 from plughost.network.record import Connection, Outcome
@@ -72,7 +72,7 @@ def plan_for(
         data_folder(config, plugin_id),
         _access(policy, own.private_hosts),
         limits,
-        own.sandbox or config.sandbox,
+        config.sandbox_of(plugin_id),
         find_interpreter(own.python),
         machine,
     )
@@ -131,6 +131,7 @@ class Quarters:
         self._around = around
         self._id = found.manifest.id
         self._own = around.config.of(self._id)
+        self._sandbox = around.config.sandbox_of(self._id)
         self._template: Template | None = None
         self._group: Cgroup | None = None
         self._network: anyio.CancelScope | None = None
@@ -148,20 +149,16 @@ class Quarters:
     async def prepare(self) -> Lease:
         """All that the next worker needs. Raises `PlughostError`."""
         plan = self.plan()
-        if waived := self._sandbox(self._around.config).waived:
+        if waived := self._sandbox.waived:
             self._book.note("warning", f"it starts without {', '.join(waived)} of the sandbox")
         await anyio.to_thread.run_sync(self._prepare_data_folder, plan)
         if self._template is None:
             self._group = self._make_group()
-            config = self._around.config
-            self._template = self._around.templates.take(self._own.python, self._sandbox(config))
+            self._template = self._around.templates.take(self._own.python, self._sandbox)
             self._template.when_started(self._put_in_group)
         group = self._group
         tenancy = None if group is None else Tenancy(group, self._limits.memory)
         return Lease(plan, self._template, tenancy)
-
-    def _sandbox(self, config: HostConfig) -> Sandbox:
-        return self._own.sandbox or config.sandbox
 
     def _prepare_data_folder(self, plan: SandboxPlan) -> None:
         prepare_data_folder(plan)
@@ -171,7 +168,7 @@ class Quarters:
     def _make_group(self) -> Cgroup | None:
         """A group for the template, in which its workers are born. Raises `PlughostError`."""
         around = self._around
-        sandbox = self._sandbox(around.config)
+        sandbox = self._sandbox
         groups = around.groups
         if isinstance(groups, NoCgroup) and sandbox.require_cgroup:
             raise PlanRefused(f"require_cgroup cannot be met: {groups}", Layer.CGROUP)

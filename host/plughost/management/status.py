@@ -38,7 +38,7 @@ def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         problem=plugin.error or (str(end) if end else ""),
         stderr=end.stderr if end else (),
         stack=end.stack if end else "",
-        degraded=(host.config.of(plugin.id).sandbox or host.config.sandbox).waived,
+        degraded=host.config.sandbox_of(plugin.id).waived,
     )
 
 
