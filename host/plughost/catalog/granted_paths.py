@@ -13,9 +13,10 @@ from typing import Final
 
 import platformdirs
 
+from .permissions import Permission
 from .scopes import path_of
 
-__all__ = ["GRANTS_FILE", "check_granted_path", "protected_paths"]
+__all__ = ["GRANTS_FILE", "check_granted_path", "path_problem", "protected_paths"]
 
 GRANTS_FILE: Final = "plughost.toml"
 
@@ -55,6 +56,17 @@ def check_granted_path(path: str, *, forbidden: Iterable[Path]) -> Path:
     return real
 
 
+def path_problem(permission: Permission, protected: Iterable[Path]) -> str:
+    """Why the path of an `fs` permission cannot be granted, or nothing."""
+    if not permission.name.startswith("fs:"):
+        return ""
+    try:
+        check_granted_path(permission.scope, forbidden=protected)
+    except ValueError as exc:
+        return str(exc)
+    return ""
+
+
 def _real(path: Path) -> Path:
     try:
         return path.resolve(strict=True)
@@ -72,7 +84,7 @@ def _reserved(path: Path) -> str:
 def protected_paths(
     plugins: Iterable[Path], state_folder: Path | None = None, grants_file: Path | None = None
 ) -> tuple[Path, ...]:
-    """The paths for `check_granted_path`: the plugins' folders, and what the host lives on."""
+    """The paths that none is granted: the plugins' folders, and what the host lives on."""
     own = [*_installation(), *_users_own(), Path(GRANTS_FILE), *plugins]
     own += [path for path in (state_folder, grants_file) if path is not None]
     return tuple(dict.fromkeys(path.resolve() for path in own))

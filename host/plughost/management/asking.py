@@ -8,14 +8,13 @@ from typing import Final
 
 from plughost.catalog.asks import Ask
 from plughost.catalog.discovery import Found, discover
-from plughost.catalog.granted_paths import protected_paths
+from plughost.catalog.granted_paths import path_problem, protected_paths
 from plughost.policy.policy import Policy
 from plughost.text import clean_line
 from plughost_protocol import ErrorCode
 
 from .grant_edit import add_grants
 from .grant_files import GrantFiles, find_grant_files, warn
-from .grants import path_problem
 from .output import Cell, Output
 from .problems import Problem
 from .ungranted import Ungranted

@@ -8,7 +8,7 @@ from typing import Final
 
 from plughost.catalog.asks import Ask
 from plughost.catalog.discovery import Found
-from plughost.catalog.granted_paths import check_granted_path, protected_paths
+from plughost.catalog.granted_paths import path_problem, protected_paths
 from plughost.catalog.permissions import Permission
 from plughost.errors import UnknownPlugin
 from plughost.policy.grants import EVERYTHING, grant_command
@@ -22,7 +22,7 @@ from .grant_files import GrantFiles, find_grant_files, warn
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
 
-__all__ = ["GrantOptions", "grant", "path_problem", "revoke"]
+__all__ = ["GrantOptions", "grant", "revoke"]
 
 _FROM_NEXT_START: Final = "a plugin that runs keeps what it has until it is started again"
 
@@ -84,17 +84,6 @@ def grant(output: Output, options: GrantOptions) -> ExitCode:
     if missing:
         output.line(f"it asks for more: {grant_command(options.plugin, missing, options.folders)}")
     return ExitCode.OK
-
-
-def path_problem(permission: Permission, protected: Iterable[Path]) -> str:
-    """Why a path cannot be granted, or nothing."""
-    if not permission.name.startswith("fs:"):
-        return ""
-    try:
-        check_granted_path(permission.scope, forbidden=protected)
-    except ValueError as exc:
-        return str(exc)
-    return ""
 
 
 def _check_usage(command: str, options: GrantOptions) -> None:

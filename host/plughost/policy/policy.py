@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from plughost.catalog.asks import Ask
-from plughost.catalog.granted_paths import check_granted_path
+from plughost.catalog.granted_paths import path_problem
 from plughost.catalog.permissions import PERMISSIONS, Permission
 from plughost.errors import PermissionDenied
 
@@ -38,11 +38,8 @@ class Policy:
             )
         protected = tuple(protected)
         for permission in self.granted:
-            if permission.name.startswith("fs:"):
-                try:
-                    check_granted_path(permission.scope, forbidden=protected)
-                except ValueError as exc:
-                    return f"it is granted {permission}, which cannot be: {exc}"
+            if why := path_problem(permission, protected):
+                return f"it is granted {permission}, which cannot be: {why}"
         return ""
 
     def scopes(self, name: str) -> tuple[str, ...]:
