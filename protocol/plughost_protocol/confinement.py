@@ -4,11 +4,32 @@ The host computes all of it; the child only carries it out, in one order. Both a
 one version.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
-__all__ = ["Bind", "Confinement", "LandlockRules", "Listener", "TemplateConfinement", "View"]
+__all__ = [
+    "NEW_IPC",
+    "NEW_MOUNTS",
+    "NEW_NAMES",
+    "NEW_NETWORK",
+    "NEW_PIDS",
+    "NEW_USER",
+    "Bind",
+    "Confinement",
+    "LandlockRules",
+    "Listener",
+    "TemplateConfinement",
+    "View",
+]
+
+# CLONE_NEW*, from linux/sched.h
+NEW_MOUNTS: Final = 0x0002_0000
+NEW_NAMES: Final = 0x0400_0000
+NEW_IPC: Final = 0x0800_0000
+NEW_USER: Final = 0x1000_0000
+NEW_PIDS: Final = 0x2000_0000
+NEW_NETWORK: Final = 0x4000_0000
 
 
 class Bind(Struct, frozen=True, array_like=True):
@@ -61,7 +82,7 @@ class Confinement(Struct, frozen=True, array_like=True):
     rlimits: list[tuple[int, int]]
     """Resource and limit, soft and hard alike. RLIMIT_NPROC counts in the new user namespace."""
     namespaces: int = 0
-    """CLONE_NEW* flags for unshare(2)."""
+    """NEW_* flags for unshare(2)."""
     listeners: list[Listener] = []
     view: View | None = None
     ids: tuple[int, int] | None = None

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from plughost_protocol.confinement import (
+    NEW_USER,
     Confinement,
     LandlockRules,
     Listener,
@@ -28,7 +29,6 @@ from . import kernel
 
 __all__ = ["LayerRefused", "apply", "confine_template", "enter_namespaces", "seal"]
 
-CLONE_NEWUSER: Final = 0x10000000  # linux/sched.h
 _HOSTNAME: Final = "plugin"
 _ROOT_OPTIONS: Final = "size=1m,nr_inodes=1k,mode=755"
 
@@ -108,7 +108,7 @@ def enter_namespaces(flags: int) -> None:
     user, group = os.geteuid(), os.getegid()
     with _layer("namespaces", f"unshare {flags:#x}"):
         kernel.unshare(flags)
-    if flags & CLONE_NEWUSER:
+    if flags & NEW_USER:
         # A distribution may let anybody make a user namespace and give no power in it.
         with _layer("namespaces", "write /proc/self/uid_map"):
             _write("/proc/self/setgroups", "deny")
@@ -205,7 +205,7 @@ def _bind(path: str, attributes: int) -> None:
 def _drop_privileges(confinement: Confinement) -> None:
     ids = confinement.ids
     # An ordinary user in the machine's own user namespace may not, and has nothing to drop.
-    if os.geteuid() == 0 or confinement.namespaces & CLONE_NEWUSER:
+    if os.geteuid() == 0 or confinement.namespaces & NEW_USER:
         with _layer("capabilities", "drop the bounding set"):
             kernel.limit_capabilities(0)
     if os.geteuid() == 0 or ids is not None:

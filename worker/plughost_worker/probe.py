@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from plughost_protocol import encode
-from plughost_protocol.confinement import Confinement, Listener, TemplateConfinement
+from plughost_protocol.confinement import NEW_MOUNTS, Confinement, Listener, TemplateConfinement
 from plughost_protocol.probing import Finding, ProbeRequest
 
 from .confine import LayerRefused, apply, confine_template, enter_namespaces, seal
@@ -29,7 +29,6 @@ from .kernel import PR_SET_PDEATHSIG, prctl
 __all__ = ["probe"]
 
 _PATIENCE: Final = 10.0  # seconds for one probe; a loaded machine makes namespaces in 0.1
-_NEW_MOUNTS: Final = 0x00020000  # linux/sched.h
 _PR_SET_DUMPABLE, _PR_GET_NO_NEW_PRIVS = 4, 39
 _X32_GETPID: Final = 0x40000000 | 39
 # mov eax, 20 (getpid of i386); int 0x80; ret
@@ -147,7 +146,7 @@ def _as_first_process(asked: ProbeRequest) -> _Notes:
         with _refused("sending to another machine"):
             outwards.connect(_UNROUTED)
         listener = Listener("tcp", "127.0.0.1", 80)
-        flags = asked.worker.namespaces & ~_NEW_MOUNTS
+        flags = asked.worker.namespaces & ~NEW_MOUNTS
         for made in apply(Confinement([], namespaces=flags, listeners=[listener])):
             made.close()
     return ("process ids", "network", "IPC", "host name")

@@ -13,6 +13,12 @@ from plughost.config import Layer, Limits, Sandbox
 from plughost.errors import PlughostError
 from plughost.units import MiB
 from plughost_protocol.confinement import (
+    NEW_IPC,
+    NEW_MOUNTS,
+    NEW_NAMES,
+    NEW_NETWORK,
+    NEW_PIDS,
+    NEW_USER,
     Confinement,
     LandlockRules,
     Listener,
@@ -36,10 +42,6 @@ __all__ = [
     "prepare_data_folder",
     "template_confinement",
 ]
-
-# linux/sched.h
-NEW_MOUNTS, NEW_USER, NEW_PIDS = 0x0002_0000, 0x1000_0000, 0x2000_0000
-NEW_NAMES, NEW_IPC, NEW_NETWORK = 0x0400_0000, 0x0800_0000, 0x4000_0000
 
 # Beyond the memory limit: interpreter, libraries and thread stacks map far more than they touch.
 # The cgroup or the watch sees what is touched; these stop what grows faster than they look.
