@@ -3,19 +3,24 @@
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from plughost.errors import HostMisuse, PlughostError
+from plughost_protocol.launch import boot_code
 
 __all__ = ["Interpreter", "find_interpreter"]
 
 _TIMEOUT: Final = 30.0  # seconds; a cold interpreter on a loaded machine
+
+_NOTHING_MORE: Final[Mapping[str, str]] = MappingProxyType({})
 
 _ASK: Final = """
 import json, sys, sysconfig
@@ -44,6 +49,32 @@ class Interpreter:
     """Such as `x86_64-linux-gnu`; empty where the system has no such folders."""
     import_paths: tuple[str, ...]
     """Where the worker's packages and msgspec lie: it starts without site-packages of its own."""
+
+    def start(
+        self,
+        module: str,
+        function: str,
+        fd: int,
+        request: bytes,
+        *,
+        variables: Mapping[str, str] = _NOTHING_MORE,
+        stderr: int | None = None,
+    ) -> "subprocess.Popen[bytes]":
+        """A process that calls a function of `plughost_worker` with a descriptor and a request.
+
+        It has a session of its own and none of our environment: `variables` and LANG are all.
+        """
+        boot = boot_code(list(self.import_paths), module, function, fd, request)
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [self.executable, "-I", "-S", "-c", boot],
+            pass_fds=[fd],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={"LANG": "C.UTF-8", **variables},
+            cwd="/",
+            start_new_session=True,
+        )
 
 
 @cache

@@ -15,7 +15,6 @@ from plughost.config import Layer, Limits, Sandbox
 from plughost.errors import PlughostError
 from plughost_protocol import encode
 from plughost_protocol.confinement import LandlockRules
-from plughost_protocol.launch import boot_code
 from plughost_protocol.probing import Finding, ProbeRequest, decode_findings
 
 from .interpreter import Interpreter
@@ -92,17 +91,9 @@ def _request(
 def _ask(request: ProbeRequest, python: Interpreter) -> list[Finding]:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as result:
-        boot = boot_code(list(python.import_paths), "probe", "probe", writing, encode(request))
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [python.executable, "-I", "-S", "-c", boot],
-                pass_fds=[writing],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={"LANG": "C.UTF-8"},
-                cwd="/",
-                start_new_session=True,
+            process = python.start(
+                "probe", "probe", writing, encode(request), stderr=subprocess.PIPE
             )
         finally:
             os.close(writing)

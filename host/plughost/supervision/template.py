@@ -29,7 +29,6 @@ from plughost_protocol.launch import (
     Spawned,
     SpawnFailed,
     StrayKilled,
-    boot_code,
     decode_launch_reply,
 )
 
@@ -39,6 +38,9 @@ _log = logging.getLogger("plughost.template")
 
 _PATIENCE: Final = 1.0  # seconds that it has to kill its workers and end
 _REAP_INTERVAL: Final = 0.002
+
+# What it has, a worker shows in its /proc entry, and its allocator obeys.
+_VARIABLES: Final = {"MALLOC_ARENA_MAX": "2"}
 
 
 class SpawnRefused(PlughostError):
@@ -119,20 +121,13 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._refused = None
-        confinement = encode(self._confinement)
         with theirs:
-            boot = boot_code(
-                list(self._python.import_paths), "template", "serve", theirs.fileno(), confinement
-            )
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [self._python.executable, "-I", "-S", "-c", boot],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # What it has, a worker shows in its /proc entry, and its allocator obeys.
-                env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
-                cwd="/",
-                start_new_session=True,
+            self._process = self._python.start(
+                "template",
+                "serve",
+                theirs.fileno(),
+                encode(self._confinement),
+                variables=_VARIABLES,
             )
         self._socket = ours
         self._reactor.add_reader(ours.fileno(), self._on_readable)
