@@ -24,11 +24,11 @@ def _syscall(number: int, *arguments: int | bytes | ctypes.Array[Any] | None) ->
     return _check(_libc.syscall(ctypes.c_long(number), *passed))
 
 
-def prctl(option: int, value: int | bytes, *more: int) -> int:
+def prctl(option: int, value: int | bytes) -> int:
     """prctl(2). Raises `OSError`."""
-    rest = [ctypes.c_ulong(number) for number in (*more, 0, 0, 0)[:3]]
     given = ctypes.c_ulong(value) if isinstance(value, int) else value
-    return _check(_libc.prctl(option, given, *rest))
+    # Some options are refused unless the rest is 0.
+    return _check(_libc.prctl(option, given, *[ctypes.c_ulong(0)] * 3))
 
 
 def unshare(flags: int) -> None:
@@ -50,7 +50,7 @@ _OPEN_TREE_CLONE: Final = 1
 _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 _RESOLVE_NO_SYMLINKS: Final = 4
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MNT_DETACH: Final = 2

@@ -51,10 +51,10 @@ class LayerRefused(PlughostError):
     """Raised when the machine refuses a layer of the sandbox."""
 
     def __init__(self, layer: str, action: str, errno: int) -> None:
-        waiver = f"{how_to_waive(layer)}; " if how_to_waive(layer) else ""
+        remedies = [words for words in (how_to_waive(layer), "plughost doctor shows why") if words]
         super().__init__(
             f"the machine refuses the layer {layer} of the sandbox ({action}: "
-            f"{os.strerror(errno)}); {waiver}plughost doctor shows why"
+            f"{os.strerror(errno)}); {'; '.join(remedies)}"
         )
         self.layer = layer
         self.errno = errno
@@ -106,8 +106,6 @@ class Template:
         self._waiting_for_room: list[Waiter[None]] = []
         self._refused: PlughostError | None = None
         self._last_key = 0
-        self.strays_killed = 0
-        """Processes that had left their worker and were killed."""
 
     @property
     def pid(self) -> int | None:
@@ -241,7 +239,6 @@ class Template:
                 self._settle(key, launch.refusal or TemplateLost())  # if it was not confined
                 launch.exited(status, max_rss, cpu)
             case StrayKilled(pid, command):
-                self.strays_killed += 1
                 _log.warning("process %d had left its worker and was killed: %s", pid, command)
 
     def _half_way(self, key: int) -> None:

@@ -78,8 +78,3 @@ class Templates:
             for template in self._all:
                 tasks.start_soon(template.aclose)
         self._all.clear()
-
-    @property
-    def strays_killed(self) -> int:
-        """Processes that had left their worker and were killed."""
-        return sum(template.strays_killed for template in self._all)
