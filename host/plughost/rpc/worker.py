@@ -36,10 +36,10 @@ from plughost.supervision.pipes import WorkerPipes
 from plughost.supervision.process import Process
 from plughost.supervision.stacks import StackReader
 from plughost.supervision.template import LayerRefused, SpawnRefused, Template, TemplateLost
+from plughost.supervision.verdict import verdict_on
 from plughost.text import clean
-from plughost.units import format_bytes, format_seconds
+from plughost.units import format_seconds
 from plughost_protocol import (
-    EXIT_OUT_OF_MEMORY,
     LOG_TOPIC,
     MAX_LOG_RECORD,
     PLUGIN_LOAD,
@@ -59,7 +59,6 @@ from plughost_protocol import (
     encode,
     negotiate,
 )
-from plughost_protocol.launch import STACK_SIGNAL_OFFSET
 
 from .assignment import Assignment
 from .calls import CallTimes, OpenCall
@@ -267,7 +266,7 @@ class Worker:
         for output in self._outputs:
             output.close()
         self._stacks.close()
-        cause, detail = self._verdict or self._judge(process.code)
+        cause, detail = self._verdict or verdict_on(process, self.limits, self.tenancy)
         end = self.exit = WorkerExit(
             cause=cause,
             detail=detail,
@@ -286,24 +285,6 @@ class Worker:
             if not waiter.done():
                 waiter.set_result(None)
         self._owner.on_exit(self, end)
-
-    def _judge(self, code: int | None) -> tuple[Cause, str]:
-        """The cause of an end that the host did not bring about."""
-        if self.process.refusal is not None:
-            return Cause.SANDBOX, str(self.process.refusal)
-        if self.tenancy is not None and code in (None, -signal.SIGKILL):
-            verdict = self.tenancy.memory_verdict()
-            if verdict is not None:
-                return verdict
-        if code is None:
-            return Cause.TEMPLATE_DIED, "the template process died and took it along"
-        if code == EXIT_OUT_OF_MEMORY:
-            limit = format_bytes(self.limits.memory)
-            peak = format_bytes(self.process.max_rss)
-            return Cause.MEMORY, f"memory limit {limit} exceeded (peak {peak})"
-        if code == -(signal.SIGRTMIN + STACK_SIGNAL_OFFSET):
-            return Cause.DEADLINE, "it died of the question for its stacks: it took no such signal"
-        return (Cause.SIGNALLED if code < 0 else Cause.EXITED), ""
 
     # The watch
 
