@@ -8,12 +8,23 @@ from .files import FILES
 from .kernel import KERNEL
 from .network import NETWORK
 from .processes import PROCESSES
+from .programs import PROGRAMS
 from .proxy import PROXY
 from .resources import RESOURCES
+from .terminal import TERMINAL
 
 __all__ = ["ATTACKS", "attacks_of"]
 
-ATTACKS: Final[tuple[Attack, ...]] = (*FILES, *NETWORK, *PROCESSES, *KERNEL, *RESOURCES, *PROXY)
+ATTACKS: Final[tuple[Attack, ...]] = (
+    *FILES,
+    *NETWORK,
+    *PROCESSES,
+    *TERMINAL,
+    *PROGRAMS,
+    *KERNEL,
+    *RESOURCES,
+    *PROXY,
+)
 del _granted  # its attacks stand in FILES
 
 

@@ -1,24 +1,20 @@
-"""Attacks on other processes, and attempts to make new ones."""
+"""Attacks on other processes."""
 
 import ctypes
 import os
 import resource
 import secrets
-import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from .attack import Aim, Attempt, Control, Ends, Group, Need, NotPossible, Proof, Section
+from .attack import Aim, Attempt, Control, Group, Need, NotPossible, Proof, Section
 from .proofs import (
     claims,
     either,
-    exited_with,
-    holds,
     shows,
     status_of,
     victim_died,
@@ -257,174 +253,3 @@ def make_victim_the_first_to_be_killed(at: Range) -> Aim:
     pid = at.victim().pid
     score = status_of("oom_score_adj")
     return Aim({"pid": pid}, _different(lambda: score(pid).strip(), "its score"))
-
-
-# The terminal
-
-
-@PROCESSES.attack("types a command into the operator's terminal (TIOCSTI)", "mounts landlock")
-def type_into_the_terminal(at: Range) -> Aim:
-    if Path("/proc/sys/dev/tty/legacy_tiocsti").read_text().strip() != "1":
-        raise NotPossible("this kernel types for nobody")
-    word = secrets.token_hex(8)
-    _, slave = at.terminal()
-
-    def proof(_: Attempt) -> str:
-        with suppress(BlockingIOError):
-            typed = os.read(slave, 4096).decode()
-            return f"the terminal was typed {typed.strip()!r}" if word in typed else ""
-        return ""
-
-    return Aim({"path": os.ttyname(slave), "word": word}, proof)
-
-
-@PROCESSES.attack("writes to the operator's terminal", "mounts landlock")
-def write_to_the_terminal(at: Range) -> Aim:
-    word = secrets.token_hex(8)
-    master, slave = at.terminal()
-
-    def proof(_: Attempt) -> str:
-        with suppress(BlockingIOError):
-            shown = os.read(master, 65536).decode()
-            return f"the terminal shows {word!r}" if word in shown else ""
-        return ""
-
-    return Aim({"path": os.ttyname(slave), "word": word}, proof)
-
-
-@PROCESSES.attack("reads what the operator types", "mounts landlock")
-def read_from_the_terminal(at: Range) -> Aim:
-    word = secrets.token_hex(8)
-    master, slave = at.terminal()
-    os.write(master, word.encode() + b"\n")
-    return Aim({"path": os.ttyname(slave)}, shows(word, "it"))
-
-
-@PROCESSES.attack("opens a new terminal", "mounts landlock")
-def open_a_new_terminal(_: Range) -> Aim:
-    return Aim({}, holds("ptmx"))
-
-
-# Other programs
-
-
-_EXEC: Final = "seccomp landlock"
-
-
-@PROCESSES.attack("runs a shell", f"mounts {_EXEC}", spoils=True)
-def run_a_shell(_: Range) -> Aim:
-    return Aim({}, exited_with(42))
-
-
-@PROCESSES.attack("runs a fresh interpreter", _EXEC, spoils=True)
-def run_python(_: Range) -> Aim:
-    return Aim({}, exited_with(42))
-
-
-@PROCESSES.attack("runs a program that it has only in memory", "seccomp", spoils=True)
-def run_from_memory(_: Range) -> Aim:
-    return Aim({}, exited_with(42))
-
-
-@PROCESSES.attack(
-    "runs a program that it has written to its data folder", f"mounts {_EXEC}", spoils=True
-)
-def run_a_written_file(_: Range) -> Aim:
-    return Aim({}, exited_with(42))
-
-
-@PROCESSES.attack(
-    "runs a program that it has written to a granted folder", f"mounts {_EXEC}",
-    grants=("files", "read-only"), spoils=True,
-)  # fmt: skip
-def run_a_file_in_granted_folder(_: Range) -> Aim:
-    return Aim({}, exited_with(42))
-
-
-@PROCESSES.attack("runs a program that it has written to /tmp", f"mounts {_EXEC}", spoils=True)
-def run_a_file_in_temporary_folder(at: Range) -> Aim:
-    at.later(Path("/tmp/program").unlink)  # noqa: S108
-    return Aim({}, exited_with(42))
-
-
-@PROCESSES.attack("loads a library that it has written itself", "mounts", spoils=True)
-def map_a_written_file_as_code(_: Range) -> Aim:
-    return Aim({}, shows("the code gave 42", "what the code gave"))
-
-
-@PROCESSES.attack(
-    "runs a program that makes it root, where processes are granted",
-    "uid capabilities mounts landlock",
-    control=Control.BARE, needs=(Need.ROOT,), grants=("processes", "files", "read-only"),
-    spoils=True,
-)  # fmt: skip
-def run_a_set_user_id_program(at: Range) -> Aim:
-    path = at.granted / "set-user-id"
-    path.unlink(missing_ok=True)
-    path.write_bytes(at.tiny_program())
-    path.chmod(0o4755 | stat.S_IXOTH)
-    return Aim({"path": str(path), "as": 65534}, exited_with(42))
-
-
-@PROCESSES.attack("makes a new process, by five system calls", "seccomp", spoils=True)
-def make_a_process(_: Range) -> Aim:
-    return Aim({}, claims("exited with 42|sibling"))
-
-
-# Staying alive
-
-
-def _named(word: str) -> str:
-    """A process of that name, wherever it is."""
-    for process in psutil.process_iter(["name"]):
-        if process.info["name"] == word[:15]:
-            return f"process {process.pid} lives on"
-    return ""
-
-
-@PROCESSES.attack("leaves a daemon", "seccomp", spoils=True)
-def leave_a_daemon(at: Range) -> Aim:
-    word = secrets.token_hex(7)
-    at.later(_end, word)
-    return Aim({"word": word}, lambda _: _named(word))
-
-
-@PROCESSES.attack(
-    "leaves a daemon where processes are granted", "namespaces watch",
-    ends=Ends.BOUNDED, control=Control.BARE, grants=("processes", "files", "read-only"),
-    after_death=True,
-)  # fmt: skip
-def leave_a_daemon_where_processes_are_granted(at: Range) -> Aim:
-    return leave_a_daemon.aim(at)
-
-
-def _end(word: str) -> None:
-    for process in psutil.process_iter(["name"]):
-        if process.info["name"] == word[:15]:
-            process.kill()
-
-
-for _attack, _by in (
-    (kill_victim, "uid namespaces landlock"),
-    (kill_neighbour, "uid namespaces landlock"),
-    (signal_by_descriptor_owner, _SIGNALS),
-    (trace_victim, _TRACES),
-    (read_neighbour_memory, _MEMORIES),
-    (slow_down_victim, f"uid {_OTHERS}"),
-    (run_from_memory, "seccomp"),
-    (run_a_written_file, "mounts landlock"),
-):
-    PROCESSES.attacks.append(
-        replace(
-            _attack,
-            name=f"{_attack.name}-where-processes-are-granted",
-            stopped_by=tuple(_by.split()),
-            grants=("processes", "files", "read-only"),
-        )
-    )
-    del _attack, _by
-
-
-@PROCESSES.attack("sees to it that it outlives the host", "seccomp")
-def outlive_the_host(_: Range) -> Aim:
-    return Aim({}, claims("signal 0 comes"))
