@@ -24,6 +24,7 @@ from plughost import (
     LogEntry,
     PlughostError,
     PluginConfig,
+    Rates,
     Restart,
     State,
     Tool,
@@ -32,7 +33,7 @@ from plughost import (
     WorkerExit,
 )
 from plughost.catalog.manifest import Manifest, ManifestLimits
-from plughost.services.tools import tool_methods
+from plughost.services.tools import ToolService
 from plughost_protocol import ErrorCode
 from plughost_sdk import CurrentCall
 from plughost_sdk.tools import ToolOptions
@@ -45,7 +46,7 @@ PAGES: Final = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in [
         *sorted(ROOT.glob("*.md")),
-        *sorted(ROOT.glob("docs/*.md")),
+        *sorted(ROOT.glob("docs/**/*.md")),
         ROOT / "protocol" / "SPEC.md",
         ROOT / "benchmarks" / "README.md",
     ]
@@ -136,7 +137,7 @@ def _shown(name: str, value: object) -> str:
         case str():
             return f"`{value}`"
         case Mapping():
-            return ", ".join(f"`{key.value}`: {count}" for key, count in value.items()) or "`{}`"
+            return ", ".join(f"`{key}`: {count}" for key, count in value.items()) or "`{}`"
         case int() if value % 2**20 == 0:
             return f"{value // 2**20} MiB"
         case int() if value >= 10_000:
@@ -152,19 +153,20 @@ def _shown(name: str, value: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("heading", "kind"),
+    ("page", "heading", "kind"),
     [
-        ("Limits of one worker", Limits),
-        ("Totals of all workers", Totals),
-        ("Restart", Restart),
-        ("One plugin", PluginConfig),
-        ("The host", HostConfig),
+        ("limits.md", "Limits of one worker", Limits),
+        ("limits.md", "Totals of all workers", Totals),
+        ("limits.md", "Restart", Restart),
+        ("limits.md", "Rates", Rates),
+        ("limits.md", "One plugin", PluginConfig),
+        ("limits.md", "The host", HostConfig),
     ],
 )
 def test_every_field_of_the_configuration_stands_in_the_docs_with_its_default(
-    heading: str, kind: type[Any]
+    page: str, heading: str, kind: type[Any]
 ) -> None:
-    rows = _table("limits.md", "field", heading)
+    rows = _table(page, "field", heading)
     made = kind()
     expected = [
         [f"`{field.name}`", _shown(field.name, getattr(made, field.name))]
@@ -252,7 +254,7 @@ def test_every_option_of_a_tool_stands_in_the_docs() -> None:
 def test_the_docs_say_which_permissions_are_checked() -> None:
     async def execute(*_: object) -> None: ...
 
-    methods = tool_methods(lambda *_: None, lambda *_: None, execute, str)
+    methods = ToolService(lambda *_: None, lambda *_: None, execute, str).methods
     assert {method.permission for method in methods} == ENFORCED
     assert {row[1].strip("`") for row in _table("permissions.md", "request")} == ENFORCED
 

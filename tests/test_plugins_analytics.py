@@ -12,6 +12,7 @@ import pytest
 from plughost import CallContext, Host, InvalidParams, PluginConfig, ToolError
 from plughost_sdk import Manifest, PluginAPI
 from plughost_sdk import ToolError as ToolMistake
+from plughost_sdk.link import Handler
 
 from .conftest import trusting
 
@@ -22,6 +23,12 @@ PLUGIN = Path(__file__).parent.parent / "plugins" / "analytics"
 
 class _NoLink:
     """A host that this plugin never asks for anything."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Handler] = {}
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        raise AssertionError(function)
 
     async def request(self, method: str, params: object, timeout: float | None = None) -> Any:
         raise AssertionError(method)
@@ -48,7 +55,7 @@ analytics = _load()
 async def _loaded(**config: Any) -> Any:
     plugin = analytics.Analytics()
     manifest = Manifest(id="analytics", name="analytics", version="1.0.0")
-    await plugin.on_load(PluginAPI(_NoLink(), manifest, config, {}))
+    await plugin.on_load(PluginAPI(_NoLink(), manifest, config))
     return plugin
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         PermissionDenied,
         PlughostError,
         ProtocolViolation,
+        QuotaExceeded,
+        RateLimited,
         StartFailed,
         TooDeep,
         ToolError,
@@ -47,6 +49,16 @@ if TYPE_CHECKING:
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
     from .policy.grants_file import load_grants
+    from .service_config import (
+        EventsConfig,
+        HooksConfig,
+        HttpConfig,
+        MemoryConfig,
+        Rates,
+        SchedulerConfig,
+        StorageConfig,
+        UsersConfig,
+    )
     from .supervision.logbook import LogEntry
 
 __all__ = [
@@ -56,15 +68,19 @@ __all__ = [
     "CallTimeout",
     "Cause",
     "ConfigError",
+    "EventsConfig",
+    "HooksConfig",
     "Host",
     "HostConfig",
     "HostMisuse",
     "HostedPlugin",
+    "HttpConfig",
     "InvalidParams",
     "Layer",
     "Limits",
     "LogEntry",
     "ManifestError",
+    "MemoryConfig",
     "NotRunning",
     "Outcome",
     "Overloaded",
@@ -72,16 +88,22 @@ __all__ = [
     "PlughostError",
     "PluginConfig",
     "ProtocolViolation",
+    "QuotaExceeded",
+    "RateLimited",
+    "Rates",
     "Restart",
     "Sandbox",
+    "SchedulerConfig",
     "StartFailed",
     "State",
+    "StorageConfig",
     "TooDeep",
     "Tool",
     "ToolError",
     "Totals",
     "UnknownPlugin",
     "UnknownTool",
+    "UsersConfig",
     "WorkerDied",
     "WorkerExit",
     "__version__",
@@ -95,8 +117,8 @@ _HOMES = {
     "config": "GRANT_ALL_ASKED HostConfig Layer Limits PluginConfig Restart Sandbox Totals",
     "errors": (
         "CallTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning Overloaded "
-        "PermissionDenied PlughostError ProtocolViolation StartFailed TooDeep ToolError "
-        "UnknownPlugin UnknownTool WorkerDied"
+        "PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited StartFailed "
+        "TooDeep ToolError UnknownPlugin UnknownTool WorkerDied"
     ),
     "exchange.calls": "CallContext Outcome",
     "exchange.tools": "Tool",
@@ -105,6 +127,10 @@ _HOMES = {
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
     "policy.grants_file": "load_grants",
+    "service_config": (
+        "EventsConfig HooksConfig HttpConfig MemoryConfig Rates SchedulerConfig StorageConfig "
+        "UsersConfig"
+    ),
     "supervision.logbook": "LogEntry",
 }
 

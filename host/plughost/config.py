@@ -11,6 +11,16 @@ from plughost_protocol import MAX_FRAME
 
 from .errors import HostMisuse
 from .exits import Cause
+from .service_config import (
+    EventsConfig,
+    HooksConfig,
+    HttpConfig,
+    MemoryConfig,
+    Rates,
+    SchedulerConfig,
+    StorageConfig,
+    UsersConfig,
+)
 from .units import KiB, MiB, format_bytes, parse_bytes, parse_share
 
 __all__ = [
@@ -95,6 +105,10 @@ class Limits:
     """What its data folder may hold; over it, the worker is killed."""
     data_files: int = 10_000
     """How many files its data folder may hold."""
+    storage_size: int = 10_000_000
+    """Bytes of keys and values that the host stores for it."""
+    storage_keys: int = 1_000
+    """Entries that the host stores for it."""
 
     def __post_init__(self) -> None:
         for name, parse in (("memory", parse_bytes), ("cpu", parse_share)):
@@ -215,6 +229,7 @@ class PluginConfig:
     config: Mapping[str, Any] = field(default_factory=dict)
     """The plugin's own values, which it sees as `api.config`."""
     enabled: bool = True
+    rates: Rates | None = None
     sandbox: Sandbox | None = None
     python: str = ""
     """Another Python interpreter for its worker, which must have msgspec; empty for the host's."""
@@ -244,6 +259,14 @@ class HostConfig:
     for whatever its manifest asks. Plain data: see `GRANT_ALL_ASKED`."""
     state_folder: Path | None = None
     """Where plugins' data folders are kept, each in `data/ID`; None for the user's own place."""
+    rates: Rates = Rates()
+    storage: StorageConfig = StorageConfig()
+    http: HttpConfig = HttpConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    memory: MemoryConfig = MemoryConfig()
+    users: UsersConfig = UsersConfig()
+    events: EventsConfig = EventsConfig()
+    hooks: HooksConfig = HooksConfig()
     resolver: Callable[[str, int], Awaitable[Sequence[str]]] | None = None
     """From host name and port to addresses as text; None for the machine's own resolver."""
 
@@ -257,6 +280,10 @@ class HostConfig:
     def limits_of(self, plugin_id: str) -> Limits:
         """The limits of one plugin's workers: its own, or the host's."""
         return self.of(plugin_id).limits or self.limits
+
+    def rates_of(self, plugin_id: str) -> Rates:
+        """How often one plugin may ask: its own rates, or the host's."""
+        return self.of(plugin_id).rates or self.rates
 
     def sandbox_of(self, plugin_id: str) -> Sandbox:
         """What the operator accepts less of for one plugin: its own, or the host's."""

@@ -20,6 +20,8 @@ __all__ = [
     "PermissionDenied",
     "PlughostError",
     "ProtocolViolation",
+    "QuotaExceeded",
+    "RateLimited",
     "StartFailed",
     "TooDeep",
     "ToolError",
@@ -140,6 +142,45 @@ class Overloaded(PlughostError):
         super().__init__(f"plugin {plugin_id!r} has {what} up to its limit of {limit}")
         self.plugin_id = plugin_id
         self.limit = limit
+
+
+class QuotaExceeded(PlughostError):
+    """Raised when a plugin would keep more than it may. Nothing was changed.
+
+    `would_be` is what there would be of `what`, and `limit` is what it may have.
+    """
+
+    code = ErrorCode.QUOTA_EXCEEDED
+
+    def __init__(
+        self, plugin_id: str, what: str, would_be: int, limit: int, setting: str
+    ) -> None:
+        super().__init__(
+            f"plugin {plugin_id!r} would have {would_be:,} {what}, and may have {limit:,}: "
+            f"delete some first, or let the operator raise {setting}"
+        )
+        self.plugin_id = plugin_id
+        self.what = what
+        self.would_be = would_be
+        self.limit = limit
+
+
+class RateLimited(PlughostError):
+    """Raised when a plugin asks a service of the host too often. Nothing was done.
+
+    `retry_after` is the time in seconds until the next operation is free.
+    """
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, plugin_id: str, service: str, retry_after: float) -> None:
+        super().__init__(
+            f"plugin {plugin_id!r} asks {service!r} too often: "
+            f"try again in {format_seconds(retry_after)}"
+        )
+        self.plugin_id = plugin_id
+        self.service = service
+        self.retry_after = retry_after
 
 
 class TooDeep(PlughostError):

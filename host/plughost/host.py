@@ -17,6 +17,7 @@ from plughost.config import HostConfig
 from plughost.errors import HostMisuse, PlughostError, StartFailed, UnknownPlugin
 from plughost.exchange.calls import CallContext, Outcome, ToolCaller
 from plughost.exchange.tools import Tool, ToolRegistry
+from plughost.lifecycle.callbacks import Callbacks
 from plughost.lifecycle.plugin import HostedPlugin, Surroundings
 from plughost.lifecycle.quarters import SharedQuarters
 from plughost.policy.grants import check_grants
@@ -25,7 +26,8 @@ from plughost.rpc.worker import Worker
 from plughost.sandbox.cgroup import CgroupTree, NoCgroup
 from plughost.sandbox.machine import this_machine
 from plughost.services.router import Request, ServiceRouter
-from plughost.services.tools import tool_methods
+from plughost.services.service import HostService
+from plughost.services.tools import ToolService
 from plughost.supervision.disk import DiskWatch
 from plughost.supervision.logbook import LogBook, LogEntry
 from plughost.supervision.templates import Templates
@@ -77,6 +79,9 @@ class Host:
                 await anyio.to_thread.run_sync(groups.sweep)
                 stack.callback(groups.close)
             self._set_up(current_reactor(tasks), groups)
+            for service in self._services:
+                stack.push_async_callback(_close, service)
+                await service.open()
             stack.push_async_callback(self._end_templates)
             stack.push_async_callback(self._stop_all)
             tasks.start_soon(self._watch.run)
@@ -100,14 +105,9 @@ class Host:
         self._templates = Templates(reactor, machine, shared=config.shared_template)
         self._tools = ToolRegistry()
         self._caller = ToolCaller(self._tools, reactor, config.call_depth)
+        self._services = self._make_services(Callbacks(self._plugins), reactor)
         services = ServiceRouter(
-            reactor,
-            tool_methods(
-                self._register_tool,
-                self._unregister_tool,
-                self._caller.execute,
-                self._caller.full_name,
-            ),
+            reactor, (method for service in self._services for method in service.methods)
         )
         self._watch = ResourceWatch(config.totals, reactor.now, self._live_workers)
         self._disk_watch = DiskWatch(reactor.now, self._live_workers)
@@ -118,6 +118,7 @@ class Host:
             quarters=SharedQuarters(reactor, self._templates, machine, config, groups),
             tools=self._tools,
             services=services,
+            registries=tuple(self._services),
             config=config,
             restart_gate=anyio.Semaphore(config.restarts_at_once),
             live_workers=self._live_workers,
@@ -129,6 +130,17 @@ class Host:
             self._plugins[plugin_id] = HostedPlugin(plugin, book, surroundings)
         for refused in self._refused:
             _log.error("%s", refused.error)
+
+    def _make_services(self, callbacks: Callbacks, reactor: Reactor) -> list[HostService]:
+        """What the host does for plugins, and what they offer each other."""
+        return [
+            ToolService(
+                self._register_tool,
+                self._unregister_tool,
+                self._caller.execute,
+                self._caller.full_name,
+            ),
+        ]
 
     # Calls
 
@@ -272,3 +284,8 @@ class Host:
 
     def _unregister_tool(self, request: Request, name: str) -> None:
         self._plugins[request.plugin_id].offers.remove(name)
+
+
+async def _close(service: HostService) -> None:
+    with anyio.CancelScope(shield=True):
+        await service.aclose()

@@ -115,3 +115,5 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
     permission: str = ""
     """With `permission_denied`: the permission that is missing."""
+    retry_after: float = 0.0
+    """With `rate_limited`: seconds until there is a free operation."""

@@ -1,8 +1,16 @@
 """What plugin authors import: `from plughost_sdk import Plugin`."""
 
-from .api import HostLink, PluginAPI
+from .api import PluginAPI
 from .calls import CurrentCall, current_call
-from .errors import CallCancelled, HostError, PermissionDenied, PluginMistake, ToolError
+from .errors import (
+    CallCancelled,
+    HostError,
+    PermissionDenied,
+    PluginMistake,
+    RateLimited,
+    ToolError,
+)
+from .link import HostLink
 from .manifest import Manifest
 from .plugin import Plugin
 from .tools import Tool, tool
@@ -17,6 +25,7 @@ __all__ = [
     "Plugin",
     "PluginAPI",
     "PluginMistake",
+    "RateLimited",
     "Tool",
     "ToolError",
     "current_call",

@@ -2,12 +2,13 @@
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Raw
 
 from plughost_protocol import (
+    TOOL_PREFIX,
     TOOLS_EXECUTE,
     TOOLS_REGISTER,
     TOOLS_UNREGISTER,
@@ -17,44 +18,26 @@ from plughost_protocol import (
 )
 
 from .errors import PluginMistake
+from .link import HostLink, HostPart
 from .manifest import Manifest
+from .plugin import Plugin
 from .tools import Handler, Tool, ToolOptions
 
-__all__ = ["HostLink", "PluginAPI"]
-
-
-class HostLink(Protocol):
-    """The wire below the API: the worker's connection, or a fake in a plugin's own tests."""
-
-    async def request(self, method: str, params: object, timeout: float | None = None) -> Any:
-        """The host's answer. Raises `HostError`, `PermissionDenied`."""
-
-    def progress(self, done: float, total: float | None, message: str) -> None:
-        """Tell the caller of the running call how far it has come."""
-
-    def run_blocking(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        """Run a coroutine on the worker's loop and wait for it, from a thread beside it."""
+__all__ = ["PluginAPI"]
 
 
 class PluginAPI:
     """The host, as a loaded plugin sees it. Every request is checked against the grants."""
 
-    def __init__(
-        self,
-        link: HostLink,
-        manifest: Manifest,
-        config: Mapping[str, Any],
-        tools: dict[str, Tool],
-    ) -> None:
+    def __init__(self, link: HostLink, manifest: Manifest, config: Mapping[str, Any]) -> None:
         self._link = link
-        self._tools = tools
         self._loaded = False
         self.manifest = manifest
         self.plugin_id = manifest.id
         self.config = config
         self.logger = logging.getLogger(manifest.id)
         """A standard logger whose records become the plugin's log in the host."""
-        self.blocking = BlockingAPI(self, link)
+        self.blocking = Blocking(self, link)
         """The same methods for blocking tools: they wait instead of being awaited."""
 
     async def call(
@@ -83,41 +66,54 @@ class PluginAPI:
             handler,
             ToolOptions(name, description, input_schema, timeout, idle_timeout, idempotent),
         )
-        if tool.name in self._tools:
+        if TOOL_PREFIX + tool.name in self._link.handlers:
             raise PluginMistake(f"tool {tool.name!r} is registered already")
-        self._tools[tool.name] = tool
+        self._add_tool(tool)
         if self._loaded:  # before that, the host learns of it with all the others
             try:
                 await self._link.request(TOOLS_REGISTER, tool.spec)
             except BaseException:
-                del self._tools[tool.name]
+                del self._link.handlers[TOOL_PREFIX + tool.name]
                 raise
 
     async def unregister_tool(self, name: str) -> None:
         """Take a tool back. Raises `KeyError` for a name that is not registered."""
-        tool = self._tools[name]
+        if TOOL_PREFIX + name not in self._link.handlers:
+            raise KeyError(name)
         if self._loaded:
-            await self._link.request(TOOLS_UNREGISTER, UnregisterTool(name=tool.name))
-        del self._tools[name]
+            await self._link.request(TOOLS_UNREGISTER, UnregisterTool(name=name))
+        del self._link.handlers[TOOL_PREFIX + name]
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Tell the caller how far the running call has come; starts an idle timeout anew."""
         self._link.progress(done, total, message)
 
+    def _add_tool(self, tool: Tool) -> None:
+        if TOOL_PREFIX + tool.name in self._link.handlers:
+            raise PluginMistake(f"tool {tool.name!r} is declared twice: give one of them a name=")
+        self._link.handlers[TOOL_PREFIX + tool.name] = tool
 
-class BlockingAPI:
-    """`PluginAPI` for code in a thread: `api.blocking.call(...)` returns the result itself."""
+    async def _declare(self, plugin: Plugin) -> None:
+        """Register what the plugin's decorators declare, once its `on_load` has run."""
+        for tool in plugin.tools():
+            self._add_tool(tool)
 
-    def __init__(self, api: PluginAPI, link: HostLink) -> None:
-        self._api = api
+
+class Blocking:
+    """The API, or a part of it, for code in a thread: methods return the result itself."""
+
+    def __init__(self, target: object, link: HostLink) -> None:
+        self._target = target
         self._link = link
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._api, name)
-        if not inspect.iscoroutinefunction(method):
-            return method
+        value = getattr(self._target, name)
+        if isinstance(value, HostPart):
+            return Blocking(value, self._link)
+        if not inspect.iscoroutinefunction(value):
+            return value
 
         def wait(*args: Any, **kwargs: Any) -> Any:
-            return self._link.run_blocking(lambda: method(*args, **kwargs))
+            return self._link.run_blocking(lambda: value(*args, **kwargs))
 
         return wait

@@ -1,6 +1,13 @@
 """What goes wrong between a tool and the host, from the plugin's side."""
 
-__all__ = ["CallCancelled", "HostError", "PermissionDenied", "PluginMistake", "ToolError"]
+__all__ = [
+    "CallCancelled",
+    "HostError",
+    "PermissionDenied",
+    "PluginMistake",
+    "RateLimited",
+    "ToolError",
+]
 
 
 class ToolError(Exception):
@@ -29,6 +36,14 @@ class PermissionDenied(HostError):
     def __init__(self, message: str, permission: str) -> None:
         super().__init__("permission_denied", message)
         self.permission = permission
+
+
+class RateLimited(HostError):
+    """Raised when the plugin asks the host too often. `retry_after` is the time to wait, in s."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__("rate_limited", message)
+        self.retry_after = retry_after
 
 
 class CallCancelled(Exception):

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .tools import MARK, Handler, Tool, ToolOptions
+from .declarations import Declared, declared_methods
+from .tools import Handler, Tool, ToolOptions
 
 if TYPE_CHECKING:
     from .api import PluginAPI
@@ -23,7 +24,7 @@ class Plugin:
     """
 
     _api: "PluginAPI | None" = None
-    _functions: list[tuple[Handler, ToolOptions]] | None = None
+    _declared: list[tuple[str, Handler, Any]] | None = None
 
     async def on_load(self, api: "PluginAPI") -> None:
         """Called once, before any tool."""
@@ -62,22 +63,24 @@ class Plugin:
         """Make a function a tool of this plugin; options as for `plughost_sdk.tool`."""
 
         def register(target: F) -> F:
-            if self._functions is None:  # a subclass need not call __init__
-                self._functions = []
-            self._functions.append((target, ToolOptions(**options)))
-            return target
+            return self._declare(target, "tool", ToolOptions(**options))
 
         return register if function is None else register(function)
 
     def tools(self) -> Iterator[Tool]:
         """The declared tools. Raises `PluginMistake` on one that cannot be."""
-        for function, options in self._functions or []:
+        for function, options in self.declared("tool"):
             yield Tool(function, options)
-        seen: set[str] = set()
-        for owner in type(self).__mro__:
-            for attribute, value in vars(owner).items():
-                marked = getattr(value, MARK, None)
-                # An override in a subclass stands for the method that it overrides.
-                if isinstance(marked, ToolOptions) and attribute not in seen:
-                    yield Tool(getattr(self, attribute), marked)
-                seen.add(attribute)
+
+    def declared(self, kind: str) -> Iterator[Declared]:
+        """Functions and methods that a decorator of this kind stands on, with its options."""
+        for declared, function, options in self._declared or ():
+            if declared == kind:
+                yield function, options
+        yield from declared_methods(self, kind)
+
+    def _declare(self, target: F, kind: str, options: Any) -> F:
+        if self._declared is None:  # a subclass need not call __init__
+            self._declared = []
+        self._declared.append((kind, target, options))
+        return target

@@ -4,13 +4,14 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_type_hints, overload
+from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints, overload
 
 import msgspec
 from msgspec import Meta, Raw
 
 from plughost_protocol import ToolSpec
 
+from .declarations import mark
 from .docstrings import describe
 from .errors import PluginMistake
 
@@ -18,9 +19,6 @@ __all__ = ["Handler", "Tool", "ToolOptions", "tool"]
 
 Handler: TypeAlias = Callable[..., Any]
 F = TypeVar("F", bound=Handler)
-
-MARK: Final = "__plughost_tool__"
-"""The attribute by which a decorated function carries its `ToolOptions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +55,10 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     worker died.
     """
 
-    def mark(target: F) -> F:
-        setattr(target, MARK, ToolOptions(**options))
-        return target
+    def decorate(target: F) -> F:
+        return mark(target, "tool", ToolOptions(**options))
 
-    return mark if function is None else mark(function)
+    return decorate if function is None else decorate(function)
 
 
 class Tool:

@@ -1,12 +1,10 @@
 """The host's calls: read, acknowledged, run, answered."""
 
 import asyncio
-import contextvars
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -34,12 +32,14 @@ from plughost_protocol import (
     check_values,
     encode,
 )
-from plughost_sdk import CallCancelled, CurrentCall, HostError, Tool, ToolError
+from plughost_sdk import CallCancelled, CurrentCall, HostError, ToolError
 from plughost_sdk.calls import running_call
+from plughost_sdk.link import Handler
 
 from .connection import Connection
 from .loader import one_line, plugin_traceback, words
 from .outgoing import Outgoing
+from .threads import Threads
 
 __all__ = ["Dispatcher"]
 
@@ -69,21 +69,20 @@ class Dispatcher:
         write_fd: int,
         on_welcome: Callable[[Welcome], None],
     ) -> None:
-        self.tools: dict[str, Tool] = {}
         self.methods: dict[str, Callable[[], Awaitable[object]]] = {}
         self.connection = Connection(read_fd, write_fd, loop, self._on_messages)
-        self.outgoing = Outgoing(self.connection, loop)
+        self._threads = Threads(loop)
+        self.outgoing = Outgoing(self.connection, loop, self._threads)
+        self.handlers = self.outgoing.handlers
         self._loop = loop
         self._on_welcome = on_welcome
         self._running: dict[int, _Running] = {}
-        self._threads = ThreadPoolExecutor(1)
 
     def allow(self, limits: WireLimits) -> None:
         """Keep to what the host allows; what goes beyond waits its turn in this process."""
         self.connection.max_frame = limits.max_frame
         self.outgoing.allow(limits.max_requests)
-        # Starts a thread only when a blocking tool is called.
-        self._threads = ThreadPoolExecutor(limits.max_threads, thread_name_prefix="tool")
+        self._threads.allow(limits.max_threads)
 
     def _on_messages(self, messages: list[Message]) -> None:
         # Before any handler runs, or a busy handler could not be told from a dead loop.
@@ -128,12 +127,9 @@ class Dispatcher:
             trace=meta.trace,
         )
         running = _Running(call, meta.credit)
-        if method.startswith(TOOL_PREFIX):
-            tool = self.tools.get(call.tool)
-            if tool is None:
-                self._fail(message.id, ErrorCode.UNKNOWN_METHOD, f"no tool {call.tool!r}")
-                return
-            work = self._run_tool(tool, message.params, running)
+        handler = self.handlers.get(method)
+        if handler is not None:
+            work = self._run_handler(handler, message.params, running)
         else:
             work = self._run_method(method, message.id)
         self._running[message.id] = running
@@ -153,22 +149,22 @@ class Dispatcher:
         finally:
             self._running.pop(call_id, None)
 
-    async def _run_tool(self, tool: Tool, params: Raw, running: _Running) -> None:
+    async def _run_handler(self, handler: Handler, params: Raw, running: _Running) -> None:
         call = running.call
         running_call.set(call)
         try:
-            arguments = tool.arguments(params)
+            arguments = handler.arguments(params)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
             self._running.pop(call.id, None)
             self._fail(call.id, ErrorCode.INVALID_PARAMS, str(exc))
             return
         try:
-            if tool.streams:
-                result = await self._stream(tool, arguments, running)
-            elif tool.is_async:
-                result = await tool.run(arguments)
+            if handler.streams:
+                result = await self._stream(handler, arguments, running)
+            elif handler.is_async:
+                result = await handler.run(arguments)
             else:
-                result = await self._in_thread(tool.run, arguments)
+                result = await self._threads.run_blocking(handler.run, arguments)
             self._answer(call.id, result)
         except MemoryError:
             # The limit is reached; the host knows this exit status and says so.
@@ -185,10 +181,12 @@ class Dispatcher:
         finally:
             self._running.pop(call.id, None)
 
-    async def _stream(self, tool: Tool, arguments: dict[str, Any], running: _Running) -> object:
+    async def _stream(
+        self, handler: Handler, arguments: dict[str, Any], running: _Running
+    ) -> object:
         """Send the items as chunks as far as credit goes; without any credit, answer a list."""
-        items = tool.run(arguments)
-        chunks = items if tool.is_async else self._in_thread_each(items)
+        items = handler.run(arguments)
+        chunks = items if handler.is_async else self._threads.each(items)
         try:
             if running.credit == 0:
                 return [item async for item in chunks]
@@ -207,27 +205,6 @@ class Dispatcher:
             return None
         finally:
             await chunks.aclose()
-
-    async def _in_thread_each(self, items: Iterator[Any]) -> AsyncGenerator[Any, None]:
-        done = object()
-        try:
-            while (item := await self._in_thread(next, items, done)) is not done:
-                yield item
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                await self._in_thread(close)
-
-    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        context = contextvars.copy_context()
-        work = self._loop.run_in_executor(self._threads, context.run, _finishing, function, *args)
-        # A thread cannot be stopped: the answer comes when it ends, cancelled or not.
-        while True:
-            try:
-                return await asyncio.shield(work)
-            except asyncio.CancelledError:
-                if work.done():
-                    raise
 
     def _cancel(self, call_id: int) -> None:
         running = self._running.get(call_id)
@@ -265,13 +242,6 @@ class Dispatcher:
             self._fail(call_id, exc.code, str(exc), failure)
         else:
             self._fail(call_id, code, one_line(exc), failure)
-
-
-def _finishing(function: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return function(*args)
-    except StopIteration as exc:  # no future takes it, as no coroutine lets it out
-        raise RuntimeError("the tool raised StopIteration") from exc
 
 
 def _sendable(text: str) -> str:

@@ -22,10 +22,12 @@ from plughost_protocol import (
     decode_value,
     encode,
 )
-from plughost_sdk import HostError, PermissionDenied
+from plughost_sdk import HostError, PermissionDenied, RateLimited
 from plughost_sdk.calls import running_call
+from plughost_sdk.link import Handler
 
 from .connection import Connection
+from .threads import Threads
 
 __all__ = ["Outgoing"]
 
@@ -33,7 +35,11 @@ __all__ = ["Outgoing"]
 class Outgoing:
     """Requests in flight towards the host: the SDK's `HostLink`."""
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, connection: Connection, loop: asyncio.AbstractEventLoop, threads: Threads
+    ) -> None:
+        self.handlers: dict[str, Handler] = {}
+        self.run = threads.run
         self._connection = connection
         self._loop = loop
         self._open: dict[int, asyncio.Future[Any]] = {}
@@ -108,4 +114,6 @@ def _exception(message: Error) -> HostError:
         failure = msgspec.msgpack.decode(message.data, type=Failure | None) or failure
     if message.code == ErrorCode.PERMISSION_DENIED:
         return PermissionDenied(message.message, failure.permission)
+    if message.code == ErrorCode.RATE_LIMITED:
+        return RateLimited(message.message, failure.retry_after)
     return HostError(message.code, message.message)

@@ -21,6 +21,7 @@ from plughost_protocol import (
     PLUGIN_ENABLE,
     PLUGIN_LOAD,
     PLUGIN_UNLOAD,
+    TOOL_PREFIX,
     VERSIONS,
     Description,
     Hello,
@@ -31,7 +32,7 @@ from plughost_protocol import (
     encode,
 )
 from plughost_protocol.launch import STACK_SIGNAL_OFFSET
-from plughost_sdk import Manifest, PluginAPI, PluginMistake, Tool
+from plughost_sdk import Manifest, PluginAPI, Tool
 
 from .connection import Connection
 from .dispatch import Dispatcher
@@ -82,26 +83,24 @@ class _Worker:
 
     async def _load(self, welcome: Welcome) -> Description:
         manifest = msgspec.convert(welcome.manifest, Manifest)
-        tools = self._dispatcher.tools
-        api = PluginAPI(self._dispatcher.outgoing, manifest, welcome.config, tools)
+        api = PluginAPI(self._dispatcher.outgoing, manifest, welcome.config)
         plugin = load_plugin(Path(welcome.root), welcome.main, manifest)
         plugin._api = api  # noqa: SLF001 - the SDK's own other half
         await _call(plugin.on_load, api)
-        for tool in plugin.tools():
-            _add(tools, tool)
+        await api._declare(plugin)  # noqa: SLF001
         api._loaded = True  # noqa: SLF001
         self._dispatcher.methods |= {
             PLUGIN_ENABLE: lambda: _call(plugin.on_enable),
             PLUGIN_DISABLE: lambda: _call(plugin.on_disable),
             PLUGIN_UNLOAD: lambda: _call(plugin.on_unload),
         }
-        return Description(tools=[tool.spec for tool in tools.values()])
-
-
-def _add(tools: dict[str, Tool], tool: Tool) -> None:
-    if tool.name in tools:
-        raise PluginMistake(f"tool {tool.name!r} is declared twice: give one of them a name=")
-    tools[tool.name] = tool
+        return Description(
+            tools=[
+                handler.spec
+                for name, handler in self._dispatcher.handlers.items()
+                if name.startswith(TOOL_PREFIX) and isinstance(handler, Tool)
+            ]
+        )
 
 
 async def _call(method: Callable[..., Any], *args: Any) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
+import msgspec
 
 from plughost.catalog.discovery import Found
 from plughost.config import HostConfig, Limits
@@ -13,11 +14,13 @@ from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, 
 from plughost.exchange.tools import ToolRegistry
 from plughost.exits import Cause, WorkerExit
 from plughost.policy.policy import Policy
+from plughost.policy.rates import RateLimiter
 from plughost.reactor import Reactor, Waiter
 from plughost.rpc.assignment import Assignment
 from plughost.rpc.calls import CallTimes
 from plughost.rpc.worker import Worker
 from plughost.services.router import ServiceRouter
+from plughost.services.service import HostService
 from plughost.supervision.logbook import LogBook
 from plughost.supervision.restart import GiveUp, RestartTracker
 from plughost.units import format_seconds, parse_bytes, parse_share
@@ -47,6 +50,8 @@ class Surroundings:
     quarters: SharedQuarters
     tools: ToolRegistry
     services: ServiceRouter
+    registries: tuple[HostService, ...]
+    """Those that are told of each plugin's life."""
     config: HostConfig
     restart_gate: anyio.Semaphore
     live_workers: Callable[[], Sized]
@@ -79,6 +84,8 @@ class HostedPlugin:
         """Why it is in `error`, in one line."""
         self.limits = limits_for(found, surroundings.config)
         self.policy = Policy(self.id, found.manifest.asks(), surroundings.config.grants)
+        config = surroundings.config
+        self.rates = RateLimiter(self.id, config.rates_of(self.id), surroundings.reactor.now)
         timeout = found.manifest.limits.timeout or self.limits.call_timeout
         self.offers = Offers(self, self.policy, surroundings.tools, timeout)
         """Its tools."""
@@ -255,6 +262,8 @@ class HostedPlugin:
         )
         worker = Worker(around.reactor, lease.template, assignment, self.log, self)
         self._worker = worker
+        for registry in around.registries:
+            registry.on_loading(self.id)
         try:
             description = await worker.start()
             entries = await self.offers.prepare(description)
@@ -272,6 +281,8 @@ class HostedPlugin:
         self.active_worker = worker
         self.error = ""
         self._move(Event.LOADED)
+        for registry in self._surroundings.registries:
+            registry.on_active(self.id)
         self._settle()
 
     async def _wait_for_death(self) -> float | None:
@@ -310,6 +321,9 @@ class HostedPlugin:
 
     def _move(self, event: Event) -> None:
         self._state = next_state(self._state, event)
+        if self._state in (State.UNLOADED, State.ERROR):
+            for registry in self._surroundings.registries:
+                registry.on_unloaded(self.id)
 
     # ToolProvider
 
@@ -324,6 +338,44 @@ class HostedPlugin:
                     raise Overloaded(self.id, "calls waiting", self.limits.calls_in_flight)
                 await self._next_settlement()
         return self.active_worker
+
+    async def call_handler(
+        self,
+        method: str,
+        params: object,
+        *,
+        label: str,
+        timeout: float | None = None,
+        meta: CallMeta | None = None,
+        wait: bool = True,
+    ) -> Any:
+        """The answer of what the plugin has registered, counted as a call; see `PluginCaller`."""
+        limits = self.limits
+        timeout = min(timeout or limits.call_timeout, limits.call_total)
+        end = self._surroundings.reactor.now() + timeout
+        meta = meta or CallMeta()
+        try:
+            worker = self.active_worker
+            if worker is None and not wait:
+                raise NotRunning(self.id, self._state, self.error)
+            if worker is None:
+                try:
+                    worker = await self.wait_for_worker(timeout)
+                except TimeoutError:
+                    raise CallTimeout(label, timeout) from None
+                timeout = max(end - self._surroundings.reactor.now(), 0.001)
+            answer = await worker.channel.request(
+                method,
+                encode(params),
+                CallTimes(timeout=timeout, total=limits.call_total),
+                msgspec.structs.replace(meta, timeout_ms=max(1, int(timeout * 1000))),
+                label=label,
+            )
+        except PlughostError as exc:
+            self.count(exc)
+            raise
+        self.count(None)
+        return answer
 
     def count(self, error: PlughostError | None) -> None:
         stats = self.stats
@@ -353,7 +405,7 @@ class HostedPlugin:
         self._quarters.open_network(worker.process.take_sockets())
 
     def on_request(self, worker: Worker, call: Call) -> None:
-        self._surroundings.services.start(worker, self.policy, call)
+        self._surroundings.services.start(worker, self.policy, self.rates, call)
 
     def on_request_cancelled(self, worker: Worker, call_id: int) -> None:
         self._surroundings.services.cancel(worker, call_id)

@@ -112,6 +112,7 @@ class Channel:
             reactor, read_fd, limits, self._on_message, owner.on_violation, owner.on_closed
         )
         self.violated = self._reader.violated
+        self.charge = self._reader.charge
 
     # What the host asks
 

@@ -45,10 +45,10 @@ class FrameReader:
         self._pace = Pace(limits.frames_per_second, limits.frames_per_second)
         reactor.add_reader(fd, self._on_readable)
 
-    def charge(self) -> None:
-        """Count a frame that answers no call. Once too many came, reading pauses."""
+    def charge(self, frames: int = 1) -> None:
+        """Count a frame that answers no call, or one like many. After too many, reading pauses."""
         self.unsolicited += 1
-        self._pace.spend()
+        self._pace.spend(frames)
 
     def half_frame_for(self) -> float:
         """Seconds for which a frame has been incomplete."""

@@ -92,7 +92,9 @@ class Requests:
         """Answer with an error."""
         self._end(request_id)
         failure = failure or Failure(
-            type=type(error).__name__, permission=getattr(error, "permission", "")
+            type=type(error).__name__,
+            permission=getattr(error, "permission", ""),
+            retry_after=getattr(error, "retry_after", 0.0),
         )
         # A tool's own code may have grown when it was cleaned.
         code = error.code[:100] or ErrorCode.INTERNAL

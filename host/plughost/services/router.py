@@ -8,8 +8,9 @@ from typing import Any, Final
 import anyio
 import msgspec
 
-from plughost.errors import InvalidParams, PlughostError
+from plughost.errors import InvalidParams, PlughostError, RateLimited
 from plughost.policy.policy import Policy
+from plughost.policy.rates import RateLimiter
 from plughost.reactor import Reactor
 from plughost.rpc.calls import OpenCall
 from plughost.rpc.worker import Worker
@@ -18,6 +19,8 @@ from plughost_protocol import Call, CallMeta, ErrorCode, ProtocolError, check_va
 __all__ = ["Request", "ServiceMethod", "ServiceRouter"]
 
 _log: Final = logging.getLogger("plughost.services")
+
+_REFUSAL: Final = 100  # frames that a request over the rate counts for
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +34,27 @@ class Request:
     parent: OpenCall | None
     """The host's call to this plugin that the request serves; None for the plugin's own doing."""
 
+    @property
+    def user_id(self) -> str:
+        """The user for whom that call runs; empty where there is none."""
+        return "" if self.parent is None else self.parent.meta.user_id
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceMethod:
     """One row of a service's table."""
 
     name: str
-    permission: str
+    """`SERVICE.METHOD`."""
+    permission: str | None
+    """Its name in the table of permissions; None where nothing is needed."""
     params: Any
     """The type that the parameters are decoded to."""
     handler: Callable[[Request, Any], Awaitable[object]]
     scope: Callable[[Any], str] = lambda _: ""
     """What of the parameters the permission's scope is held against."""
+    counted: bool = True
+    """Whether it uses up the plugin's rate: not where it goes on with what was counted."""
 
 
 class _NoMethod(PlughostError):
@@ -65,8 +77,17 @@ class ServiceRouter:
         # None until the task has begun: a scope cannot be made in a callback of the loop.
         self._scopes: dict[tuple[Worker, int], anyio.CancelScope | None] = {}
 
-    def start(self, worker: Worker, policy: Policy, call: Call) -> None:
-        """Begin to answer a request."""
+    def start(self, worker: Worker, policy: Policy, rates: RateLimiter, call: Call) -> None:
+        """Begin to answer a request, or refuse it at once where there are too many."""
+        known = self._methods.get(call.method)
+        if known is None or known[0].counted:
+            try:
+                rates.take(call.method.partition(".")[0])
+            except RateLimited as exc:
+                # Who asks on all the same is read slowly: its refusals must not fill our time.
+                worker.channel.charge(_REFUSAL)
+                worker.channel.requests.refuse(call.id, exc)
+                return
         parent = worker.channel.requests.parent_of(call.id)
         request = Request(worker.plugin_id, policy, worker, call.meta, parent)
         self._scopes[worker, call.id] = None
@@ -108,5 +129,6 @@ class ServiceRouter:
             params = decode(call.params)
         except (ProtocolError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
             raise InvalidParams(call.method, [str(exc)]) from exc
-        request.policy.check(method.permission, method.scope(params))
+        if method.permission is not None:
+            request.policy.check(method.permission, method.scope(params))
         return await method.handler(request, params)

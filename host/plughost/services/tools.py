@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from plughost.services.router import Request, ServiceMethod
+from plughost.services.service import HostService
 from plughost_protocol import (
     TOOLS_EXECUTE,
     TOOLS_REGISTER,
@@ -13,35 +14,37 @@ from plughost_protocol import (
     UnregisterTool,
 )
 
-__all__ = ["tool_methods"]
+__all__ = ["ToolService"]
 
 
-def tool_methods(
-    register: Callable[[Request, ToolSpec], None],
-    unregister: Callable[[Request, str], None],
-    execute: Callable[[Request, ExecuteTool], Awaitable[Any]],
-    full_name: Callable[[str], str],
-) -> tuple[ServiceMethod, ...]:
-    """The service's table, over the exchange's functions.
+class ToolService(HostService):
+    """The service's table, over the exchange's functions."""
 
-    `full_name` gives a tool's one name for every name it can be called by: the permission is
-    held against that.
-    """
+    def __init__(
+        self,
+        register: Callable[[Request, ToolSpec], None],
+        unregister: Callable[[Request, str], None],
+        execute: Callable[[Request, ExecuteTool], Awaitable[Any]],
+        full_name: Callable[[str], str],
+    ) -> None:
+        """`full_name` gives a tool's one name for every name it can be called by: the permission
+        is held against that."""
+        self._register = register
+        self._unregister = unregister
+        self.methods = (
+            ServiceMethod(TOOLS_REGISTER, "tools:register", ToolSpec, self._on_register),
+            ServiceMethod(TOOLS_UNREGISTER, "tools:register", UnregisterTool, self._on_unregister),
+            ServiceMethod(
+                TOOLS_EXECUTE,
+                "tools:execute",
+                ExecuteTool,
+                execute,
+                scope=lambda params: full_name(params.tool),
+            ),
+        )
 
-    async def on_register(request: Request, spec: ToolSpec) -> None:
-        register(request, spec)
+    async def _on_register(self, request: Request, spec: ToolSpec) -> None:
+        self._register(request, spec)
 
-    async def on_unregister(request: Request, params: UnregisterTool) -> None:
-        unregister(request, params.name)
-
-    return (
-        ServiceMethod(TOOLS_REGISTER, "tools:register", ToolSpec, on_register),
-        ServiceMethod(TOOLS_UNREGISTER, "tools:register", UnregisterTool, on_unregister),
-        ServiceMethod(
-            TOOLS_EXECUTE,
-            "tools:execute",
-            ExecuteTool,
-            execute,
-            scope=lambda params: full_name(params.tool),
-        ),
-    )
+    async def _on_unregister(self, request: Request, params: UnregisterTool) -> None:
+        self._unregister(request, params.name)

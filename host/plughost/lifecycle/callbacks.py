@@ -1,0 +1,38 @@
+"""How services and the exchange call what a plugin has registered."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from plughost_protocol import CallMeta
+
+from .plugin import HostedPlugin
+
+__all__ = ["Callbacks"]
+
+
+class Callbacks:
+    """The `PluginCaller` of a host: finds the plugin by its id."""
+
+    def __init__(self, plugins: Mapping[str, HostedPlugin]) -> None:
+        self._plugins = plugins
+
+    def active(self, plugin_id: str) -> bool:
+        """Whether the plugin takes calls now."""
+        plugin = self._plugins.get(plugin_id)
+        return plugin is not None and plugin.active_worker is not None
+
+    async def call(
+        self,
+        plugin_id: str,
+        method: str,
+        params: object,
+        *,
+        label: str,
+        timeout: float | None = None,
+        meta: CallMeta | None = None,
+        wait: bool = True,
+    ) -> Any:
+        """The answer of a handler of the plugin; see `PluginCaller`."""
+        return await self._plugins[plugin_id].call_handler(
+            method, params, label=label, timeout=timeout, meta=meta, wait=wait
+        )
