@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,16 @@ MakePlugin: TypeAlias = Callable[..., Path]
 def trusting(**settings: Any) -> HostConfig:
     """A configuration that grants all that is asked for, where grants are not the subject."""
     return HostConfig(grants=GRANT_ALL_ASKED, **settings)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Examples that Hypothesis keeps are no part of the repository.
+
+    Not a fixture: it settles where they are while tests are collected.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="plughost-hypothesis-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder.name
 
 
 @pytest.fixture(scope="session", autouse=True)
