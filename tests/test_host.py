@@ -148,6 +148,27 @@ async def test_what_a_plugin_logs_arrives_with_level_and_fields(make_plugin: Mak
     assert told == [("info", "hello there", {"n": 1}), ("error", "from a library", {})]
 
 
+@pytest.mark.parametrize(("level", "kept"), [("debug", 4), ("warning", 2), ("error", 1)])
+async def test_the_operator_says_from_which_level_on_records_are_kept(
+    make_plugin: MakePlugin, level: str, kept: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = """
+        from plughost_sdk import Plugin
+
+        class Talks(Plugin):
+            async def on_load(self, api):
+                for level in ("debug", "info", "warning", "error"):
+                    getattr(api.logger, level)("so be it")
+    """
+    lines: list[LogEntry] = []
+    config = trusting(limits=Limits(log_level=level))
+    with caplog.at_level("DEBUG", "plughost.plugin"):
+        async with Host([make_plugin("talks", code)], config, on_log=lines.append):
+            pass
+    assert sum(line.source == "log" for line in lines) == kept
+    assert caplog.messages.count("[Plugin:talks] so be it") == kept
+
+
 async def test_the_worker_holds_msgspec_and_the_standard_library_only(
     make_plugin: MakePlugin,
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_whole_number_is_taken_for_a_float() -> None:
 
 
 def test_limits_that_a_later_host_adds_are_ignored() -> None:
-    welcome = decode_message(encode([2, 1, "/", "m", {}, {}, [], [1, 2, 3, 4]]))
+    welcome = decode_message(encode([2, 1, "/", "m", {}, {}, [], [1, 2, 3, "info", 4]]))
     assert isinstance(welcome, Welcome)
     assert welcome.limits == WireLimits(1, 2, 3)
 

@@ -171,7 +171,7 @@ _ALSO_TAKEN: Final[dict[str, tuple[bytes, Message]]] = {
     ),
     "Notify with a topic in str 32": (b"\x93\x0b\xdb\x00\x00\x00\x01t\xc0", Notify("t", _NIL)),
     "Welcome with a limit from a later version": (
-        b"\x98\x02\x01\xa0\xa0\x80\x80\x90\x94\x01\x01\x01\x01",
+        b"\x98\x02\x01\xa0\xa0\x80\x80\x90\x95\x01\x01\x01\xa4info\x01",
         Welcome(1, "", "", {}, {}, [], WireLimits(1, 1, 1)),
     ),
 }

@@ -47,6 +47,9 @@ that is no fork of the template.
 """
 
 
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
 def _check_positive(settings: Any, may_be_zero: tuple[str, ...] = ()) -> None:
     """Raises `HostMisuse` for a number that is too small to mean anything."""
     for item in fields(settings):
@@ -89,6 +92,8 @@ class Limits:
     log_lines_per_second: int = 200
     """Beyond, lines are dropped and counted."""
     log_line_length: int = 8 * KiB
+    log_level: str = "info"
+    """The least level of its records that is kept: debug, info, warning or error."""
     max_frame: int = MAX_FRAME
     max_outgoing: int = 32 * MiB
     """Bytes that wait for a worker that does not read; beyond, calls are refused."""
@@ -119,6 +124,9 @@ class Limits:
                 except ValueError as exc:
                     raise HostMisuse(f"Limits.{name}: {exc}") from exc
         _check_positive(self)
+        if self.log_level not in _LOG_LEVELS:
+            known = ", ".join(_LOG_LEVELS)
+            raise HostMisuse(f"Limits.log_level is one of {known}, not {self.log_level!r}")
         if self.memory < MIN_MEMORY:
             raise HostMisuse(
                 f"Limits.memory is {format_bytes(self.memory)}, and a worker that does nothing "

@@ -49,6 +49,8 @@ class WireLimits(Struct, frozen=True, array_like=True):
     """Calls from the worker that may be open at once."""
     max_threads: int
     """Blocking tools that run at once."""
+    log_level: Annotated[str, Meta(max_length=20)] = "info"
+    """The least level of the records that the host wants."""
 
 
 class CallMeta(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

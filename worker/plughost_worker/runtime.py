@@ -78,7 +78,7 @@ class _Worker:
 
     def _on_welcome(self, welcome: Welcome) -> None:
         self._dispatcher.allow(welcome.limits)
-        _forward_logging(self._dispatcher.connection)
+        _forward_logging(self._dispatcher.connection, welcome.limits.log_level)
         self._dispatcher.methods[PLUGIN_LOAD] = lambda: self._load(welcome)
 
     async def _load(self, welcome: Welcome) -> Description:
@@ -158,7 +158,8 @@ def _plain(value: object) -> str | int | float | bool | None:
 _LEVELS: Final[dict[int, Any]] = {0: "debug", 1: "debug", 2: "info", 3: "warning", 4: "error"}
 
 
-def _forward_logging(connection: Connection) -> None:
+def _forward_logging(connection: Connection, level: str) -> None:
     root = logging.getLogger()
     root.addHandler(_LogHandler(connection))
-    root.setLevel(logging.INFO)
+    # A later host may know levels that this worker does not.
+    root.setLevel(logging.getLevelNamesMapping().get(level.upper(), logging.INFO))

@@ -12,6 +12,7 @@ from plughost.errors import ManifestError
 from plughost.units import format_bytes, parse_bytes, parse_share
 
 from .asks import Ask, Asked, read_asks
+from .config_schema import ConfigSchema
 
 __all__ = ["MANIFEST", "Manifest", "ManifestLimits", "read_manifest"]
 
@@ -57,6 +58,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     dependencies: list[PluginId] = []
     """Plugins that must run before this one."""
     limits: ManifestLimits = ManifestLimits()
+    config_schema: dict[str, Any] = {}
+    """What its configuration may be: a JSON Schema, or a table of properties."""
 
     def asks(self) -> tuple[Ask, ...]:
         """The permissions that it asks for."""
@@ -65,7 +68,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def as_told(self) -> dict[str, Any]:
         """Its fields as the plugin sees them, with the permissions as plain texts."""
         texts = [str(ask.permission) for ask in self.asks()]
-        told: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, permissions=texts))
+        own = msgspec.structs.replace(self, permissions=texts, config_schema={})
+        told: dict[str, Any] = msgspec.to_builtins(own)
         return told
 
 
@@ -153,6 +157,10 @@ def _meaning_problems(manifest: Manifest, folder: Path) -> list[str]:
                 parse(value)
         except ValueError as exc:
             problems.append(f"limits.{name}: {exc}")
+    try:
+        ConfigSchema(manifest.config_schema)
+    except ValueError as exc:
+        problems.append(f"config_schema: {exc}")
     main = folder / manifest.main
     if not main.is_file():
         problems.append(f"main: there is no file {manifest.main!r} in {folder}")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import anyio
 import msgspec
 
+from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
 from plughost.config import HostConfig, Limits
 from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, StartFailed
@@ -241,6 +242,11 @@ class HostedPlugin:
             self._give_up(refusal)
             return
         try:
+            values = ConfigSchema(self.found.manifest.config_schema).complete(self._config)
+        except ValueError as exc:
+            self._give_up(f"its configuration does not fit its config_schema: {exc}")
+            return
+        try:
             lease = await self._quarters.prepare()
         except PlughostError as exc:
             if self.state is State.LOADING:
@@ -256,7 +262,7 @@ class HostedPlugin:
             plugin=self.found,
             limits=self.limits,
             grants=tuple(map(str, self.policy.granted)),
-            config=self._config,
+            config=values,
             plan=lease.plan,
             tenancy=lease.tenancy,
         )

@@ -47,5 +47,7 @@ class Assignment:
             manifest.as_told(),
             dict(self.config),
             list(self.grants),
-            WireLimits(limits.max_frame, limits.requests_in_flight, limits.threads),
+            WireLimits(
+                limits.max_frame, limits.requests_in_flight, limits.threads, limits.log_level
+            ),
         )

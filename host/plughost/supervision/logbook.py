@@ -56,6 +56,7 @@ class LogBook:
         self._plugin = plugin
         self._rate = limits.log_lines_per_second
         self._max_length = limits.log_line_length
+        self._least = _LEVELS[limits.log_level]
         self._listen = listen
         self._log = logging.getLogger(f"plughost.plugin.{plugin}")
         self._pace = Pace(self._rate, self._rate * _BURST)
@@ -69,6 +70,8 @@ class LogBook:
         fields: Mapping[str, Any] | None = None,
     ) -> bool:
         """Add a line from the worker; whether it was within the rate."""
+        if _LEVELS[level] < self._least:
+            return True
         if self._pace.take(time.monotonic()):
             self.dropped += 1
             self._unreported += 1
