@@ -17,6 +17,7 @@ from plughost.host import Host
 from plughost.reactor import Reactor, current_reactor
 from plughost.rpc.calls import OpenCall
 from plughost.rpc.channel import Channel
+from plughost.rpc.jobs import Jobs
 from plughost_protocol import (
     Call,
     Chunk,
@@ -174,47 +175,40 @@ class _Connection:
         self._reactor = reactor
         self._host = host
         self._on_end = on_end
-        # None until the task has begun: a scope cannot be made in a callback of the loop.
-        self._scopes: dict[int, anyio.CancelScope | None] = {}
+        self._jobs: Jobs[int] = Jobs(reactor)
         self._credits: dict[int, _Credits] = {}
         fd = connection.fileno()
         self.channel = Channel(reactor, fd, fd, CONTROL_LIMITS, self)
 
     @property
     def open_requests(self) -> int:
-        return len(self._scopes)
+        return len(self._jobs)
 
     def close(self) -> None:
         """End the connection; what it asked for and has not got is cancelled."""
         if self._socket.fileno() < 0:
             return
         self.channel.close(lambda _: PlughostError("the client has gone"))
-        for call_id in list(self._scopes):
-            self.on_cancel(call_id)
+        self._jobs.cancel_all()
         self._socket.close()
         self._on_end(self)
 
     async def _answer(self, call: Call) -> None:
-        error: PlughostError = _Cancelled("cancelled")
         try:
-            with anyio.CancelScope() as scope:
-                if call.id not in self._scopes:
-                    scope.cancel()
-                self._scopes[call.id] = scope
-                answer = Raw(encode(await self._run(call)))
-                if memoryview(answer).nbytes > CONTROL_LIMITS.max_frame - 1024:
-                    raise _TooLarge(call.method)  # noqa: TRY301 - answered as all others are
-                self._drop_if_it_does_not_read()
-                self.channel.requests.answer(call.id, answer)
-                return
+            answer = Raw(encode(await self._run(call)))
+            if memoryview(answer).nbytes > CONTROL_LIMITS.max_frame - 1024:
+                raise _TooLarge(call.method)  # noqa: TRY301 - answered as all others are
+            self._drop_if_it_does_not_read()
+            self.channel.requests.answer(call.id, answer)
         except PlughostError as exc:
-            error = better_error(self._host, exc)
+            self._refuse(call, better_error(self._host, exc))
         except Exception:  # noqa: BLE001 - our bug: the host and its other clients go on
             _log.exception("%s for a client failed", call.method)
-            error = PlughostError(f"the host failed at {call.method}; its log says why")
+            self._refuse(call, PlughostError(f"the host failed at {call.method}; its log says why"))
         finally:
-            del self._scopes[call.id]
             self._credits.pop(call.id, None)
+
+    def _refuse(self, call: Call, error: PlughostError) -> None:
         details = getattr(error, "traceback", "") or getattr(error, "stack", "")
         type_name = getattr(error, "type", "") or type(error).__name__
         self.channel.requests.refuse(call.id, error, Failure(type=type_name, traceback=details))
@@ -281,14 +275,14 @@ class _Connection:
 
     def on_call(self, call: Call) -> None:
         if not self._drop_if_it_does_not_read():
-            self._scopes[call.id] = None
-            self._reactor.spawn(self._answer, call)
+            self._jobs.start(
+                call.id,
+                lambda: self._answer(call),
+                lambda: self._refuse(call, _Cancelled("cancelled")),
+            )
 
     def on_cancel(self, call_id: int) -> None:
-        if scope := self._scopes.get(call_id):
-            scope.cancel()
-        else:  # its task finds it gone
-            self._scopes.pop(call_id, None)
+        self._jobs.cancel(call_id)
 
     def on_message(self, message: Message) -> None:
         match message:

@@ -1,18 +1,20 @@
 """From a plugin's request to the host service that answers it, past the one check."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import anyio
 import msgspec
+from msgspec import Raw
 
 from plughost.errors import InvalidParams, PlughostError, RateLimited
 from plughost.policy.policy import Policy
 from plughost.policy.rates import RateLimiter
 from plughost.reactor import Reactor
 from plughost.rpc.calls import OpenCall
+from plughost.rpc.jobs import Jobs
+from plughost.rpc.requests import Requests
 from plughost.rpc.worker import Worker
 from plughost_protocol import Call, CallMeta, ErrorCode, ProtocolError, check_values
 
@@ -50,7 +52,8 @@ class ServiceMethod:
     """Its name in the table of permissions; None where nothing is needed."""
     params: Any
     """The type that the parameters are decoded to."""
-    handler: Callable[[Request, Any], Awaitable[object]]
+    handler: Callable[[Request, Any], object]
+    """Gives the answer, or an awaitable of it. What it gives at once costs no task."""
     scope: Callable[[Any], str] = lambda _: ""
     """What of the parameters the permission's scope is held against."""
     counted: bool = True
@@ -66,69 +69,81 @@ class _Cancelled(PlughostError):
 
 
 class ServiceRouter:
-    """Answers the requests of all plugins, each in a task of its own."""
+    """Answers the requests of all plugins: at once, or in a task where a handler has to wait."""
 
     def __init__(self, reactor: Reactor, methods: Iterable[ServiceMethod]) -> None:
-        self._reactor = reactor
         self._methods = {
             method.name: (method, msgspec.msgpack.Decoder(method.params).decode)
             for method in methods
         }
-        # None until the task has begun: a scope cannot be made in a callback of the loop.
-        self._scopes: dict[tuple[Worker, int], anyio.CancelScope | None] = {}
+        self._jobs: Jobs[tuple[Worker, int]] = Jobs(reactor)
 
     def start(self, worker: Worker, policy: Policy, rates: RateLimiter, call: Call) -> None:
-        """Begin to answer a request, or refuse it at once where there are too many."""
-        known = self._methods.get(call.method)
-        if known is None or known[0].counted:
-            try:
-                rates.take(call.method.partition(".")[0])
-            except RateLimited as exc:
+        """Answer a request, refuse it, or begin to."""
+        requests = worker.channel.requests
+        try:
+            method, decode = self._find(call.method, rates)
+            request = Request(
+                worker.plugin_id, policy, worker, call.meta, requests.parent_of(call.id)
+            )
+            params = _decoded(call, decode)
+            if method.permission is not None:
+                policy.check(method.permission, method.scope(params))
+            outcome = method.handler(request, params)
+            if not isinstance(outcome, Awaitable):
+                requests.answer(call.id, outcome)
+                return
+        except Exception as exc:  # noqa: BLE001 - our bug, not the plugin's: the others go on
+            if isinstance(exc, RateLimited):
                 # Who asks on all the same is read slowly: its refusals must not fill our time.
                 worker.channel.charge(_REFUSAL)
-                worker.channel.requests.refuse(call.id, exc)
-                return
-        parent = worker.channel.requests.parent_of(call.id)
-        request = Request(worker.plugin_id, policy, worker, call.meta, parent)
-        self._scopes[worker, call.id] = None
-        self._reactor.spawn(self._answer, request, call)
+            requests.refuse(call.id, _public(exc, call.method, worker.plugin_id))
+            return
+        self._jobs.start(
+            (worker, call.id),
+            lambda: _answer(requests, call, worker.plugin_id, outcome),
+            lambda: _take_back(requests, call, outcome),
+        )
 
     def cancel(self, worker: Worker, call_id: int) -> None:
         """The plugin no longer wants the answer."""
-        if scope := self._scopes.get((worker, call_id)):
-            scope.cancel()
-        else:  # its task finds it gone
-            self._scopes.pop((worker, call_id), None)
+        self._jobs.cancel((worker, call_id))
 
-    async def _answer(self, request: Request, call: Call) -> None:
-        channel = request.worker.channel
-        key = request.worker, call.id
-        error: PlughostError = _Cancelled("cancelled")
-        try:
-            with anyio.CancelScope() as scope:
-                if key in self._scopes:
-                    self._scopes[key] = scope
-                    channel.requests.answer(call.id, await self._run(request, call))
-                    return
-        except PlughostError as exc:
-            error = exc
-        except Exception:  # noqa: BLE001 - our bug, not the plugin's: the others go on
-            _log.exception("%s for plugin %s failed", call.method, request.plugin_id)
-            error = PlughostError(f"the host failed at {call.method}; its log says why")
-        finally:
-            self._scopes.pop(key, None)
-        channel.requests.refuse(call.id, error)
-
-    async def _run(self, request: Request, call: Call) -> object:
-        known = self._methods.get(call.method)
+    def _find(self, name: str, rates: RateLimiter) -> tuple[ServiceMethod, Callable[[Raw], Any]]:
+        known = self._methods.get(name)
+        if known is None or known[0].counted:
+            rates.take(name.partition(".")[0])
         if known is None:
-            raise _NoMethod(f"this host offers no {call.method!r}")
-        method, decode = known
-        try:
-            check_values(call.params)
-            params = decode(call.params)
-        except (ProtocolError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
-            raise InvalidParams(call.method, [str(exc)]) from exc
-        if method.permission is not None:
-            request.policy.check(method.permission, method.scope(params))
-        return await method.handler(request, params)
+            raise _NoMethod(f"this host offers no {name!r}")
+        return known
+
+
+async def _answer(
+    requests: Requests, call: Call, plugin_id: str, outcome: Awaitable[object]
+) -> None:
+    try:
+        requests.answer(call.id, await outcome)
+    except Exception as exc:  # noqa: BLE001 - our bug, not the plugin's: the others go on
+        requests.refuse(call.id, _public(exc, call.method, plugin_id))
+
+
+def _take_back(requests: Requests, call: Call, outcome: Awaitable[object]) -> None:
+    if isinstance(outcome, Coroutine):  # it may not have begun
+        outcome.close()
+    requests.refuse(call.id, _Cancelled("cancelled"))
+
+
+def _decoded(call: Call, decode: Callable[[Raw], Any]) -> Any:
+    try:
+        check_values(call.params)
+        return decode(call.params)
+    except (ProtocolError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
+        raise InvalidParams(call.method, [str(exc)]) from exc
+
+
+def _public(exc: Exception, method: str, plugin_id: str) -> PlughostError:
+    """The error as the plugin may see it."""
+    if isinstance(exc, PlughostError):
+        return exc
+    _log.error("%s for plugin %s failed", method, plugin_id, exc_info=exc)
+    return PlughostError(f"the host failed at {method}; its log says why")

@@ -43,8 +43,8 @@ class ToolService(HostService):
             ),
         )
 
-    async def _on_register(self, request: Request, spec: ToolSpec) -> None:
+    def _on_register(self, request: Request, spec: ToolSpec) -> None:
         self._register(request, spec)
 
-    async def _on_unregister(self, request: Request, params: UnregisterTool) -> None:
+    def _on_unregister(self, request: Request, params: UnregisterTool) -> None:
         self._unregister(request, params.name)
