@@ -101,3 +101,5 @@ class TemplateConfinement(Struct, frozen=True, array_like=True):
     keep_capabilities: int = 0
     """The mask of those that stay in the bounding set; 0 leaves it as it is."""
     filter: bytes = b""
+    rehearse: bool = False
+    """Whether it warms up first what its workers share: worth its 45 ms where they are many."""

@@ -82,7 +82,7 @@ class Dispatcher:
         """Keep to what the host allows; what goes beyond waits its turn in this process."""
         self.connection.max_frame = limits.max_frame
         self.outgoing.allow(limits.max_requests)
-        self._threads.allow(limits.max_threads)
+        self._threads.limit = limits.max_threads
 
     def _on_messages(self, messages: list[Message]) -> None:
         # Before any handler runs, or a busy handler could not be told from a dead loop.

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -38,7 +37,7 @@ from .connection import Connection
 from .dispatch import Dispatcher
 from .loader import load_plugin
 
-__all__ = ["run_worker"]
+__all__ = ["Worker", "run_worker"]
 
 
 def run_worker(read_fd: int, write_fd: int, stack_fd: int) -> None:
@@ -50,7 +49,7 @@ def run_worker(read_fd: int, write_fd: int, stack_fd: int) -> None:
     sys.dont_write_bytecode = True
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    _Worker(loop, read_fd, write_fd)
+    Worker(loop, read_fd, write_fd)
     # A plugin's sys.exit() in a callback stops the loop; the host decides when a worker ends.
     while True:
         try:
@@ -67,7 +66,7 @@ def _report_stacks(stack_fd: int) -> None:
     globals()["_stacks"] = stacks  # closed with the process, not by the collector
 
 
-class _Worker:
+class Worker:
     """The plugin, its tools, and the methods by which the host drives its life."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, read_fd: int, write_fd: int) -> None:
@@ -84,7 +83,7 @@ class _Worker:
     async def _load(self, welcome: Welcome) -> Description:
         manifest = msgspec.convert(welcome.manifest, Manifest)
         api = PluginAPI(self._dispatcher.outgoing, manifest, welcome.config)
-        plugin = load_plugin(Path(welcome.root), welcome.main, manifest)
+        plugin = load_plugin(welcome.root, welcome.main, manifest)
         plugin._api = api  # noqa: SLF001 - the SDK's own other half
         await _call(plugin.on_load, api)
         await api._declare(plugin)  # noqa: SLF001

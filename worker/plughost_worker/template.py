@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import time
 from contextlib import suppress
 from typing import Final, NoReturn
 
@@ -39,6 +40,7 @@ from plughost_protocol.launch import (
 
 from .confine import LayerRefused, apply, confine_template, enter_namespaces, seal
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, PR_SET_PDEATHSIG, prctl
+from .rehearsal import rehearse
 from .runtime import run_worker
 
 __all__ = ["serve"]
@@ -54,10 +56,12 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
     `confinement` is an encoded `TemplateConfinement`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's
+    wanted = msgspec.msgpack.decode(confinement, type=TemplateConfinement)
+    if wanted.rehearse:
+        rehearse()
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after a fork
     host = socket.socket(fileno=host_fd)
-    wanted = msgspec.msgpack.decode(confinement, type=TemplateConfinement)
     try:
         if wanted.namespaces:
             enter_namespaces(wanted.namespaces)
@@ -106,18 +110,24 @@ class _Template:
         self._host = host
         self._wakeup = wakeup
         self._workers: dict[int, int] = {}  # pid to key
-        self._dying: set[str] = set()  # strays that were killed and are not gone yet
+        self._numbers: dict[int, str] = {}  # pid of a child to its number in /proc
+        self._dying: set[int] = set()  # strays that were killed and are not gone yet
 
     def run(self) -> NoReturn:
         poll = select.poll()
         poll.register(self._host, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
+        scan_at = 0.0
         while True:
             ready = dict(poll.poll(int(_STRAY_SCAN * 1000) if self._workers else None))
-            if self._wakeup.fileno() in ready:
+            died = self._wakeup.fileno() in ready
+            if died:
                 self._wakeup.recv(4096)
-            self._reap()
-            self._kill_strays()
+                self._reap()
+            # Not at every request: each worker has its own copy of what is touched in between.
+            if died or time.monotonic() >= scan_at:
+                self._kill_strays()
+                scan_at = time.monotonic() + _STRAY_SCAN
             if self._host.fileno() in ready:
                 self._serve_one()
 
@@ -174,6 +184,7 @@ class _Template:
                 return
             if pid == 0:
                 return
+            self._numbers.pop(pid, None)
             key = self._workers.pop(pid, None)
             if key is not None:
                 self._tell(
@@ -186,39 +197,48 @@ class _Template:
                 )
 
     def _kill_strays(self) -> None:
-        strays = {number: pid for number, pid in _children().items() if pid not in self._workers}
-        for number, pid in strays.items():
-            command = "" if number in self._dying else _command(number)
+        self._numbers = _children(self._numbers)
+        strays = self._numbers.keys() - self._workers.keys()
+        for pid in strays:
+            number = self._numbers[pid]
+            command = "" if pid in self._dying else _command(number)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)  # our child, not reaped yet: the pid is its own
             if command:  # a zombie has none
                 self._tell(StrayKilled(int(number), command))
-        self._dying = set(strays)
+        self._dying = strays
 
     def _end(self) -> NoReturn:
         """Kill all that is left, and what it leaves to us, then end."""
         while True:
-            for pid in _children().values() or self._workers:
+            self._numbers = _children(self._numbers)
+            for pid in self._numbers or self._workers:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             try:
-                os.waitpid(-1, 0)
+                self._numbers.pop(os.waitpid(-1, 0)[0], None)
             except ChildProcessError:
                 os._exit(0)
 
 
-def _children() -> dict[str, int]:
-    """Our children: their numbers in /proc, and in our own namespace, which may not be that."""
+def _children(known: dict[int, str]) -> dict[int, str]:
+    """Our children: their pids in our own namespace, and their numbers in /proc's.
+
+    `known` are those that were found before and not reaped since: their numbers are still theirs.
+    """
+    pids = {number: pid for pid, number in known.items()}
     try:
         own = os.readlink("/proc/self")  # noqa: PTH115
         with open(f"/proc/self/task/{own}/children", encoding="ascii") as file:  # noqa: PTH123
-            return {number: _own_number(number) for number in file.read().split()}
+            return {
+                pids.get(number) or _own_number(number): number for number in file.read().split()
+            }
     except OSError:  # not Linux, or built without CONFIG_PROC_CHILDREN: the host says so
         return {}
 
 
 def _number_outside(pid: int) -> int:
-    return next((int(number) for number, own in _children().items() if own == pid), pid)
+    return int(_children({}).get(pid, pid))
 
 
 def _own_number(number: str) -> int:
@@ -284,7 +304,7 @@ def _confine(spawn: Spawn, template: int, report: socket.socket) -> None:
 def _take_descriptors(fds: list[int], host: socket.socket) -> socket.socket:
     """Put the five descriptors where they belong and close all others but the host's socket."""
     # Moved out of the way first: a target may be the source of another.
-    rpc_in, rpc_out, stdout, stderr, stack = (_above(fd) for fd in fds)
+    rpc_in, rpc_out, stdout, stderr, stack = map(_above, fds)
     null = os.open(os.devnull, os.O_RDONLY)
     report = _above(host.detach())
     targets = (null, stdout, stderr, rpc_in, rpc_out, stack, report)

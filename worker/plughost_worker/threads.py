@@ -3,24 +3,32 @@
 import asyncio
 import contextvars
 import inspect
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeAlias
 
 __all__ = ["Threads"]
 
+_Outcome: TypeAlias = "asyncio.Future[Any]"
+_Work: TypeAlias = tuple[_Outcome, contextvars.Context, Callable[..., Any], tuple[Any, ...]]
+
 
 class Threads:
-    """Runs the plugin's functions: async ones on the loop, blocking ones in a thread."""
+    """Runs the plugin's functions: async ones on the loop, blocking ones in a thread.
+
+    Each thread is started when there is work and none is idle. Not an executor: what
+    `run_in_executor` goes through between a task and a thread is forty functions, and running
+    those for the first time costs a worker a third of a megabyte.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.limit = 1
+        """So many run at once; the others wait their turn."""
         self._loop = loop
-        self._pool = ThreadPoolExecutor(1)
-
-    def allow(self, threads: int) -> None:
-        """Let so many run at once; the others wait their turn."""
-        # Starts a thread only when a blocking function is called.
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tool")
+        self._work: SimpleQueue[_Work] = SimpleQueue()
+        self._started = 0
+        self._unfinished = 0
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """What the function returns, whichever kind it is."""
@@ -31,9 +39,8 @@ class Threads:
         return await result if inspect.isawaitable(result) else result
 
     async def run_blocking(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What a blocking function returns."""
-        context = contextvars.copy_context()
-        work = self._loop.run_in_executor(self._pool, context.run, _finishing, function, *args)
+        """What a blocking function returns, run in the caller's context."""
+        work = self._begin(function, *args)
         # A thread cannot be stopped: the answer comes when it ends, cancelled or not.
         while True:
             try:
@@ -53,9 +60,33 @@ class Threads:
             if close is not None:
                 await self.run_blocking(close)
 
+    def _begin(self, function: Callable[..., Any], *args: Any) -> _Outcome:
+        if self._started < min(self.limit, self._unfinished + 1):
+            name = f"tool_{self._started}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+            self._started += 1
+        self._unfinished += 1
+        outcome = self._loop.create_future()
+        self._work.put((outcome, contextvars.copy_context(), function, args))
+        return outcome
 
-def _finishing(function: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return function(*args)
-    except StopIteration as exc:  # no future takes it, as no coroutine lets it out
-        raise RuntimeError("the tool raised StopIteration") from exc
+    def _serve(self) -> None:
+        while True:
+            outcome, context, function, args = self._work.get()
+            result, error = None, None
+            try:
+                result = context.run(function, *args)
+            except BaseException as exc:  # noqa: BLE001 - it is raised where the outcome is awaited
+                error = exc
+            self._loop.call_soon_threadsafe(self._finish, outcome, result, error)
+            # Or they would live on, however large, until there is other work.
+            del outcome, context, function, args, result, error
+
+    def _finish(self, outcome: _Outcome, result: object, error: BaseException | None) -> None:
+        self._unfinished -= 1
+        if isinstance(error, StopIteration):  # no future takes it, as no coroutine lets it out
+            outcome.set_exception(RuntimeError("the tool raised StopIteration"))
+        elif error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)

@@ -3,6 +3,7 @@
 from typing import Final, TypeAlias
 
 import anyio
+import msgspec
 
 from plughost.config import Sandbox
 from plughost.reactor import Reactor, TimerHandle
@@ -48,7 +49,10 @@ class Templates:
 
     def _make(self, kind: _Kind) -> Template:
         python, sandbox = kind
-        made = Template(self._reactor, python, template_confinement(sandbox, self._machine))
+        confinement = msgspec.structs.replace(
+            template_confinement(sandbox, self._machine), rehearse=self._is_shared
+        )
+        made = Template(self._reactor, python, confinement)
         self._all.add(made)
         return made
 
