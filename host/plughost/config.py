@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import platformdirs
+
 from plughost_protocol import MAX_FRAME
 
 from .errors import HostMisuse
@@ -18,6 +20,7 @@ from .service_config import (
     MemoryConfig,
     Rates,
     SchedulerConfig,
+    Secret,
     StorageConfig,
     UsersConfig,
 )
@@ -114,6 +117,10 @@ class Limits:
     """Bytes of keys and values that the host stores for it."""
     storage_keys: int = 1_000
     """Entries that the host stores for it."""
+    memories: int = 10_000
+    """What it may have the host remember of one user."""
+    memories_size: int = 100 * MiB
+    """Bytes of all that it has the host remember, half a KiB for each memory included."""
 
     def __post_init__(self) -> None:
         for name, parse in (("memory", parse_bytes), ("cpu", parse_share)):
@@ -242,7 +249,10 @@ class PluginConfig:
     python: str = ""
     """Another Python interpreter for its worker, which must have msgspec; empty for the host's."""
     private_hosts: tuple[str, ...] = ()
-    """Names whose addresses may be private ones, where `net:connect` is granted for them."""
+    """Names whose addresses may be private ones, where `net:connect` or `http:outbound` is granted
+    for them."""
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    """By the name that the plugin writes in their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +290,11 @@ class HostConfig:
 
     def __post_init__(self) -> None:
         _check_positive(self)
+
+    @property
+    def state(self) -> Path:
+        """The state folder, or the user's own place for it."""
+        return self.state_folder or platformdirs.user_data_path("plughost")
 
     def of(self, plugin_id: str) -> PluginConfig:
         """The decisions for one plugin."""

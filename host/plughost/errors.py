@@ -25,7 +25,9 @@ __all__ = [
     "StartFailed",
     "TooDeep",
     "ToolError",
+    "UndeclaredDependency",
     "UnknownPlugin",
+    "UnknownService",
     "UnknownTool",
     "WorkerDied",
 ]
@@ -78,6 +80,37 @@ class UnknownTool(PlughostError):
     def __init__(self, tool: str, known: Iterable[str]) -> None:
         super().__init__(f"there is no tool {tool!r}{_hint(tool, known)}")
         self.tool = tool
+
+
+class UnknownService(PlughostError):
+    """Raised when no plugin provides this service, or when it has no such `method`."""
+
+    code = ErrorCode.UNKNOWN_METHOD
+
+    def __init__(self, service: str, known: Iterable[str], method: str = "") -> None:
+        what = f"service {service!r} has no method {method!r}" if method else ""
+        hint = _hint(method or service, known)
+        super().__init__(f"{what or f'there is no service {service!r}'}{hint}")
+        self.service = service
+        self.method = method
+
+
+class UndeclaredDependency(PlughostError):
+    """Raised when a plugin uses a service of a `provider` that it does not depend on."""
+
+    code = ErrorCode.UNDECLARED_DEPENDENCY
+
+    def __init__(
+        self, plugin_id: str, service: str, provider: str, dependencies: Sequence[str]
+    ) -> None:
+        line = ", ".join(f'"{name}"' for name in [*dependencies, provider])
+        super().__init__(
+            f"plugin {plugin_id!r} may not use the service {service!r} of plugin {provider!r}: "
+            f'it does not depend on it. Write "dependencies": [{line}] in its manifest'
+        )
+        self.plugin_id = plugin_id
+        self.service = service
+        self.provider = provider
 
 
 class InvalidParams(PlughostError):
@@ -152,9 +185,7 @@ class QuotaExceeded(PlughostError):
 
     code = ErrorCode.QUOTA_EXCEEDED
 
-    def __init__(
-        self, plugin_id: str, what: str, would_be: int, limit: int, setting: str
-    ) -> None:
+    def __init__(self, plugin_id: str, what: str, would_be: int, limit: int, setting: str) -> None:
         super().__init__(
             f"plugin {plugin_id!r} would have {would_be:,} {what}, and may have {limit:,}: "
             f"delete some first, or let the operator raise {setting}"

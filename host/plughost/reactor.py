@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Reactor", "TimerHandle", "Waiter", "current_reactor"]
+__all__ = ["Reactor", "TimerHandle", "Waiter", "current_reactor", "soon_from_threads"]
 
 T = TypeVar("T")
 Callback: TypeAlias = Callable[[], object]
@@ -58,6 +58,19 @@ def current_reactor(tasks: TaskGroup) -> Reactor:
         return _AsyncioReactor(asyncio.get_running_loop(), tasks)
     except RuntimeError:  # another library's loop
         return _AnyioReactor(tasks)
+
+
+def soon_from_threads() -> Callable[[Callback], object]:
+    """What has the running event loop run a callback, called in another thread.
+
+    Raises a `RuntimeError` there once the loop is gone.
+    """
+    try:
+        return asyncio.get_running_loop().call_soon_threadsafe
+    except RuntimeError:
+        import trio
+
+        return trio.lowlevel.current_trio_token().run_sync_soon
 
 
 class _AsyncioReactor:

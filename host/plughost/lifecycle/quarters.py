@@ -10,7 +10,6 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
-import platformdirs
 
 from plughost.catalog.discovery import Found
 from plughost.catalog.host_names import HostRule
@@ -56,8 +55,7 @@ class SharedQuarters:
 
 def data_folder(config: HostConfig, plugin_id: str) -> Path:
     """Where a plugin keeps files of its own."""
-    state = config.state_folder or platformdirs.user_data_path("plughost")
-    return state / "data" / plugin_id
+    return config.state / "data" / plugin_id
 
 
 def plan_for(

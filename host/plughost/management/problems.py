@@ -19,6 +19,7 @@ _NEXT: Final[dict[str, str]] = {
     ErrorCode.TIMEOUT: "give it longer with --timeout SECONDS",
     ErrorCode.TOOL_ERROR: "add --debug before the command, for the plugin's traceback",
     ErrorCode.UNKNOWN_METHOD: "plughost tools, for all tools that there are",
+    ErrorCode.UNKNOWN_USER: "plughost users list, for all users that there are",
     ErrorCode.WORKER_DIED: "plughost list, to see why",
 }
 
