@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from plughost import CallContext, Host, InvalidParams, PluginConfig, ToolError
-from plughost_sdk import Manifest, PluginAPI
+from plughost import CallContext, Host, HostConfig, InvalidParams, PluginConfig, ToolError
+from plughost_sdk import Manifest, PermissionDenied, PluginAPI
 from plughost_sdk import ToolError as ToolMistake
 from plughost_sdk.link import Handler
 
@@ -22,7 +22,7 @@ PLUGIN = Path(__file__).parent.parent / "plugins" / "analytics"
 
 
 class _NoLink:
-    """A host that this plugin never asks for anything."""
+    """A host that grants this plugin nothing to ask for."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Handler] = {}
@@ -31,7 +31,8 @@ class _NoLink:
         raise AssertionError(function)
 
     async def request(self, method: str, params: object, timeout: float | None = None) -> Any:
-        raise AssertionError(method)
+        assert method == "storage.get"
+        raise PermissionDenied("not granted", "storage:read")
 
     def progress(self, done: float, total: float | None, message: str) -> None:
         raise AssertionError(message)
@@ -143,8 +144,10 @@ async def test_an_unloaded_plugin_has_forgotten_its_metrics() -> None:
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Host]:
-    config = trusting(plugins={"analytics": PluginConfig(config={"max_metrics": 3})})
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    config = trusting(
+        state_folder=tmp_path, plugins={"analytics": PluginConfig(config={"max_metrics": 3})}
+    )
     async with Host([PLUGIN], config) as host:
         assert not host.problems
         yield host
@@ -192,3 +195,30 @@ async def test_an_event_that_does_not_fit_reaches_no_worker(
 ) -> None:
     with pytest.raises(InvalidParams):
         await host.call("analytics.trackEvent", params)
+
+
+async def test_metrics_are_kept_over_a_reload_and_with_the_next_host(
+    host: Host, tmp_path: Path
+) -> None:
+    await host.call("analytics.trackEvent", {"event": "signup"})
+    plugin = host.plugin("analytics")
+    await plugin.stop()
+    await plugin.start()
+
+    await host.call("analytics.trackEvent", {"event": "signup", "value": 0.5})
+    await plugin.stop()
+
+    async with Host([PLUGIN], trusting(state_folder=tmp_path)) as other:
+        assert await other.call("analytics.getMetrics") == {"signup": 1.5}
+
+
+async def test_without_storage_metrics_are_counted_and_forgotten(tmp_path: Path) -> None:
+    config = HostConfig(grants={"analytics": ["tools:register"]}, state_folder=tmp_path)
+    async with Host([PLUGIN], config) as host:
+        await host.call("analytics.trackEvent", {"event": "signup"})
+        assert await host.call("analytics.getMetrics") == {"signup": 1}
+        plugin = host.plugin("analytics")
+        await plugin.stop()
+        await plugin.start()
+        assert await host.call("analytics.getMetrics") == {}
+    assert not (tmp_path / "storage.db").exists()

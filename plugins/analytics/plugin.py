@@ -1,19 +1,24 @@
 """Counts events in named metrics.
 
-The metrics live in memory: a new worker begins at nothing. Keeping them arrives with the storage
-service, and counting what other plugins report by themselves with the events.
+With the permissions for storage they are kept: every two seconds that something is counted in,
+and when the plugin is unloaded. A crash can cost what was counted since. Without the permissions
+a new worker begins at nothing.
 """
 
+import asyncio
+from contextvars import Context
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
-from plughost_sdk import Plugin, PluginAPI, ToolError, tool
+from plughost_sdk import HostError, PermissionDenied, Plugin, PluginAPI, ToolError, tool
 
 Number: TypeAlias = int | float
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 
+_SAVE_EVERY: Final = 2.0  # seconds: 30 operations a minute, of the 100 that a plugin has
+_KEY: Final = "metrics"
 _MAX_TOTAL: Final = 2**53  # from there on, adding 1 to a float changes nothing
 
 
@@ -37,12 +42,36 @@ class Analytics(Plugin):
     def __init__(self) -> None:
         self._metrics: dict[str, Number] = {}
         self._config = Config()
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
 
     async def on_load(self, api: PluginAPI) -> None:
         self._config = msgspec.convert(api.config, Config)
+        try:
+            self._metrics = await api.storage.get(_KEY, {})
+        except PermissionDenied:
+            return
+        # Not in the context of this call: what it asks of the host is not asked for a call.
+        self._keeper = asyncio.create_task(self._keep(api), context=Context())
 
     async def on_unload(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            if self._changed.is_set():
+                await self._save(self.api)
         self._metrics.clear()
+
+    async def _keep(self, api: PluginAPI) -> None:
+        while await self._changed.wait():
+            await asyncio.sleep(_SAVE_EVERY)
+            self._changed.clear()
+            await self._save(api)
+
+    async def _save(self, api: PluginAPI) -> None:
+        try:
+            await api.storage.set(_KEY, self._metrics)
+        except HostError as exc:  # the next event has it tried again
+            api.logger.warning("the metrics are not kept: %s", exc)
 
     @tool(name="getMetrics")
     async def get_metrics(self, metric: Name | None = None) -> dict[str, Number] | Number:
@@ -78,4 +107,5 @@ class Analytics(Plugin):
                 code="out_of_range",
             )
         self._metrics[event] = total
+        self._changed.set()
         return Tracked(success=True, event=event, value=total)
