@@ -108,7 +108,10 @@ class _Host:
         return self.includes(scope, value)
 
     def includes(self, wide: str, narrow: str) -> bool:
-        return HostRule.parse(wide).covers(HostRule.parse(narrow))
+        try:
+            return HostRule.parse(wide).covers(HostRule.parse(narrow))
+        except ValueError:  # a name of the local network, which no scope stands for
+            return False
 
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -1,0 +1,1 @@
+"""The host service `http`: requests that the host makes for plugins."""
