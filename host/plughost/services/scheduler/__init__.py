@@ -1,0 +1,1 @@
+"""The host service `scheduler`: tasks that run again and again."""
