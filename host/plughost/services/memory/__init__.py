@@ -1,0 +1,1 @@
+"""The host service `memory`: what is remembered of users."""

@@ -1,0 +1,1 @@
+"""The host service `users`: who the users are."""
