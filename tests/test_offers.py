@@ -7,7 +7,8 @@ import pytest
 from plughost import GRANT_ALL_ASKED, Limits, PermissionDenied, PlughostError, UnknownTool
 from plughost.catalog.asks import Ask
 from plughost.catalog.permissions import Permission
-from plughost.exchange.tools import ToolRefused, ToolRegistry
+from plughost.exchange.entry import CompileBudget, OfferRefused
+from plughost.exchange.tools import ToolRegistry
 from plughost.lifecycle.offers import Offers
 from plughost.policy.policy import Policy
 from plughost.rpc.worker import Worker
@@ -21,7 +22,11 @@ class Provider:
 
     id = "demo"
     limits = Limits()
+    timeout = 30.0
     active_worker = None
+
+    def __init__(self, step: float) -> None:
+        self.budget = CompileBudget(ticking(step))
 
     async def wait_for_worker(self, timeout: float) -> Worker:
         raise NotImplementedError
@@ -44,7 +49,7 @@ def ticking(step: float) -> Callable[[], float]:
 def offers(registry: ToolRegistry, *permissions: str, step: float = 0.0) -> Offers:
     asks = [Ask(Permission.parse(text)) for text in permissions]
     policy = Policy("demo", asks, GRANT_ALL_ASKED)
-    return Offers(Provider(), policy, registry, 30.0, ticking(step))
+    return Offers(Provider(step), policy, registry)
 
 
 def spec(name: str) -> ToolSpec:
@@ -73,19 +78,19 @@ async def test_tools_need_the_permission_to_register_them() -> None:
 async def test_schemas_that_take_too_long_to_compile_are_refused() -> None:
     registry = ToolRegistry()
     mine = offers(registry, "tools:register", step=0.5)
-    with pytest.raises(ToolRefused, match="take too long to compile"):
+    with pytest.raises(OfferRefused, match="take too long to compile"):
         await mine.prepare(Description([spec(f"tool_{n}") for n in range(20)]))
-    with pytest.raises(ToolRefused, match="take too long to compile"):
+    with pytest.raises(OfferRefused, match="take too long to compile"):
         mine.add(spec("one_more"))
 
 
 async def test_a_name_that_is_taken_and_one_tool_too_many_are_refused() -> None:
     registry = ToolRegistry()
     mine = offers(registry, "tools:register")
-    with pytest.raises(ToolRefused, match="declared twice"):
+    with pytest.raises(OfferRefused, match="declared twice"):
         await mine.prepare(Description([spec("one"), spec("one")]))
-    with pytest.raises(ToolRefused, match="1000 tools"):
+    with pytest.raises(OfferRefused, match="1000 tools"):
         await mine.prepare(Description([spec(f"t{n}") for n in range(1001)]))
     mine.add(spec("one"))
-    with pytest.raises(ToolRefused, match="taken"):
+    with pytest.raises(OfferRefused, match="taken"):
         mine.add(spec("one"))

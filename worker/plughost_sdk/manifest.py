@@ -16,4 +16,5 @@ class Manifest(Struct, frozen=True):
     main: str = "plugin.py"
     permissions: list[str] = []
     dependencies: list[str] = []
+    services: list[str] = []
     homepage: str = ""

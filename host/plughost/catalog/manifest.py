@@ -10,9 +10,11 @@ from msgspec import Meta, Struct
 from plughost.config import MIN_MEMORY
 from plughost.errors import ManifestError
 from plughost.units import format_bytes, parse_bytes, parse_share
+from plughost_protocol.services import ServiceName
 
 from .asks import Ask, Asked, read_asks
 from .config_schema import ConfigSchema
+from .schema_limits import shown
 
 __all__ = ["MANIFEST", "Manifest", "ManifestLimits", "read_manifest"]
 
@@ -57,6 +59,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     """What it asks for: a list of texts and of entries with a reason, or groups."""
     dependencies: list[PluginId] = []
     """Plugins that must run before this one."""
+    services: Annotated[list[ServiceName], Meta(max_length=100)] = []
+    """What it provides to others, for people and for who asks before it runs."""
     limits: ManifestLimits = ManifestLimits()
     config_schema: dict[str, Any] = {}
     """What its configuration may be: a JSON Schema, or a table of properties."""
@@ -130,6 +134,8 @@ def _field_problems(fields: dict[str, Any]) -> list[str]:
             msgspec.convert(value, field.type)
         except (msgspec.ValidationError, RecursionError) as exc:
             reason = str(exc).replace(" - at `$", f" - at `{name}")
+            if "matching regex" in reason and name in _REMEDIES:
+                reason = f"'{shown(str(value))}' is none"
             remedy = f": write {_REMEDIES[name]}" if name in _REMEDIES else ""
             problems.append(f"{name}: {reason}{remedy}")
     problems += [

@@ -1,8 +1,11 @@
-"""Calling a tool: check, send, wait, check again; and once more where that is allowed."""
+"""A call of what a plugin offers: check, send, wait, check again; once more where allowed."""
 
+import math
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Raw
 
 from plughost.errors import (
     CallTimeout,
@@ -10,7 +13,6 @@ from plughost.errors import (
     InvalidParams,
     PlughostError,
     TooDeep,
-    UnknownTool,
     WorkerDied,
 )
 from plughost.exits import Cause
@@ -18,11 +20,11 @@ from plughost.reactor import Reactor
 from plughost.rpc.calls import CallTimes, ProgressCallback
 from plughost.rpc.worker import Worker
 from plughost.services.router import Request
-from plughost_protocol import CallMeta, ExecuteTool, MalformedMessage, decode_value
+from plughost_protocol import CallMeta, MalformedMessage, decode_value
 
-from .tools import ToolEntry, ToolRegistry
+from .entry import Entry
 
-__all__ = ["CallContext", "Outcome", "ToolCaller"]
+__all__ = ["CallContext", "Caller", "Outcome", "decode_params"]
 
 
 _MAX_TEXT: Final = 1000  # characters; the protocol's bound for what goes with a call
@@ -41,7 +43,7 @@ class CallContext:
     on_progress: ProgressCallback | None = None
     """Called with done, total (or None) and a message when the tool reports progress."""
     caller: str = ""
-    """Who calls, as the tool sees it; for a plugin's call, the chain of tools that led here."""
+    """Who calls, as the tool sees it; for a plugin's call, the chain of calls that led here."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -53,6 +55,7 @@ class CallContext:
 
 _NO_CONTEXT: Final = CallContext()
 _LINK: Final = " > "
+_LEAST: Final = 0.001  # seconds; of a deadline that has just passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +67,27 @@ class Outcome:
     error: PlughostError | None = None
 
 
-class ToolCaller:
+class Caller:
     """Runs calls from the application and from plugins."""
 
-    def __init__(self, registry: ToolRegistry, reactor: Reactor, max_depth: int) -> None:
-        self._registry = registry
-        self._now = reactor.now
+    def __init__(self, reactor: Reactor, max_depth: int) -> None:
+        self.now = reactor.now
         self._max_depth = max_depth
 
     async def call(
-        self, name: str, params: Mapping[str, Any], context: CallContext | None = None
+        self,
+        entry: Entry,
+        params: Mapping[str, Any],
+        context: CallContext | None = None,
+        within: float = math.inf,
     ) -> Any:
-        """The tool's result. Raises what `Host.call` says."""
-        entry = self._registry.find(name)
+        """The result, `within` so many seconds. Raises what `Host.call` says."""
         context = context or _NO_CONTEXT
         provider = entry.provider
         try:
             payload = entry.encode(params)
-            times, meta = _prepare(entry, context)
-            end = self._now() + times.total
+            times, meta = _prepare(entry, context, within)
+            end = self.now() + times.total
             while True:
                 worker = provider.active_worker or await self._worker(entry, times, end)
                 try:
@@ -91,14 +96,14 @@ class ToolCaller:
                         payload,
                         times,
                         meta,
-                        label=entry.tool.name,
+                        label=entry.label,
                         on_progress=context.on_progress,
                     )
                     break
                 except WorkerDied as exc:
                     if not _may_try_again(entry, exc):
                         raise
-                    times = replace(times, total=max(end - self._now(), 0.0))
+                    times = replace(times, total=max(end - self.now(), 0.0))
             entry.check_result(value)
         except PlughostError as exc:
             provider.count(exc)
@@ -107,26 +112,25 @@ class ToolCaller:
         return value
 
     async def stream(
-        self, name: str, params: Mapping[str, Any], context: CallContext | None = None
+        self, entry: Entry, params: Mapping[str, Any], context: CallContext | None = None
     ) -> AsyncGenerator[Any, None]:
-        """The tool's items as they come; of a tool that does not stream, its one result."""
-        entry = self._registry.find(name)
+        """The items as they come; of what does not stream, its one result."""
         context = context or _NO_CONTEXT
         if not entry.streams:
-            yield await self.call(name, params, context)
+            yield await self.call(entry, params, context)
             return
         provider = entry.provider
         try:
             payload = entry.encode(params)
             times, meta = _prepare(entry, context)
-            end = self._now() + times.total
+            end = self.now() + times.total
             worker = provider.active_worker or await self._worker(entry, times, end)
             items = worker.channel.stream(
                 entry.method,
                 payload,
                 times,
                 meta,
-                label=entry.tool.name,
+                label=entry.label,
                 on_progress=context.on_progress,
             )
             try:
@@ -139,53 +143,57 @@ class ToolCaller:
             raise
         provider.count(None)
 
-    async def execute(self, request: Request, params: ExecuteTool) -> Any:
-        """A plugin's call of a tool: within its own call's deadline, and not in a circle."""
+    def nested(
+        self, request: Request, label: str, timeout: float | None
+    ) -> tuple[CallContext, float]:
+        """What goes with a plugin's own call of `label`, and the seconds that are left for it.
+
+        Raises `TooDeep` where calls go round in a circle, or too far.
+        """
         parent = request.parent
         meta = CallMeta() if parent is None else parent.meta
         here = request.plugin_id if parent is None else parent.label
         chain = [*filter(None, meta.caller.split(_LINK)), here]
-        name = self.full_name(params.tool)
-        if name in chain or len(chain) >= self._max_depth:
-            raise TooDeep([*chain, name], self._max_depth)
-        wanted = [params.timeout, None if parent is None else parent.remaining(self._now())]
+        if label in chain or len(chain) >= self._max_depth:
+            raise TooDeep([*chain, label], self._max_depth)
         context = CallContext(
-            timeout=min((seconds for seconds in wanted if seconds is not None), default=None),
+            timeout=timeout,
             user_id=meta.user_id,
             request_id=meta.request_id,
             trace=meta.trace,
             caller=_LINK.join(chain),
         )
-        try:
-            arguments = decode_value(params.params)
-        except MalformedMessage as exc:
-            raise InvalidParams(name, [f"$ {exc.reason}"]) from exc
-        if not isinstance(arguments, dict):
-            raise InvalidParams(name, ["$ must be an object"])
-        return await self.call(name, arguments, context)
+        return context, math.inf if parent is None else parent.remaining(self.now())
 
-    def full_name(self, name: str) -> str:
-        """`PLUGIN.TOOL` for a tool's name for models too; any other name as it is."""
+    async def _worker(self, entry: Entry, times: CallTimes, end: float) -> Worker:
         try:
-            return self._registry.find(name).tool.name
-        except UnknownTool:
-            return name
-
-    async def _worker(self, entry: ToolEntry, times: CallTimes, end: float) -> Worker:
-        try:
-            return await entry.provider.wait_for_worker(end - self._now())
+            return await entry.provider.wait_for_worker(end - self.now())
         except TimeoutError:
-            raise CallTimeout(entry.tool.name, times.total) from None
+            raise CallTimeout(entry.label, times.total) from None
 
 
-def _prepare(entry: ToolEntry, context: CallContext) -> tuple[CallTimes, CallMeta]:
+def decode_params(label: str, raw: Raw) -> dict[str, Any]:
+    """The parameters that a plugin sends. Raises `InvalidParams`."""
+    try:
+        params = decode_value(raw)
+    except MalformedMessage as exc:
+        raise InvalidParams(label, [f"$ {exc.reason}"]) from exc
+    if not isinstance(params, dict):
+        raise InvalidParams(label, ["$ must be an object"])
+    return params
+
+
+def _prepare(
+    entry: Entry, context: CallContext, within: float = math.inf
+) -> tuple[CallTimes, CallMeta]:
     """How long the call may take, and what goes with it."""
     if context is _NO_CONTEXT:
         return entry.times, entry.meta
     times = entry.times
-    if context.timeout is not None:
-        total = min(context.timeout, times.total)
-        times = CallTimes(timeout=total, total=total, idle=times.idle)
+    if context.timeout is not None or within < times.total:
+        total = max(min(context.timeout or times.total, times.total, within), _LEAST)
+        timeout = min(context.timeout or times.timeout, total)
+        times = CallTimes(timeout=timeout, total=total, idle=times.idle)
     meta = CallMeta(
         timeout_ms=max(1, int(times.timeout * 1000)),
         caller=context.caller,
@@ -196,8 +204,8 @@ def _prepare(entry: ToolEntry, context: CallContext) -> tuple[CallTimes, CallMet
     return times, meta
 
 
-def _may_try_again(entry: ToolEntry, died: WorkerDied) -> bool:
-    """What was never sent always may; what was sent only if the tool is idempotent."""
+def _may_try_again(entry: Entry, died: WorkerDied) -> bool:
+    """What was never sent always may; what was sent only if it is idempotent."""
     # A call that took its worker over the memory limit would do so again.
     if died.exit.cause in (Cause.STOPPED, Cause.LOAD_FAILED, Cause.MEMORY):
         return False
