@@ -39,6 +39,14 @@ from .control import (
     ToolInfo,
     peer_of,
 )
+from .event_records import (
+    HOST_EVENTS,
+    HOST_TRACES,
+    EventInfo,
+    ListEvents,
+    ListTraces,
+    TraceInfo,
+)
 from .exit_codes import HOST_GONE, UNREACHABLE
 from .problems import CommandFailed, Problem
 
@@ -97,6 +105,25 @@ class ControlClient:
         """The tools of one plugin, or of all."""
         answer = await self._ask(HOST_TOOLS, ListTools(plugin_id))
         return msgspec.convert(answer, list[ToolInfo])
+
+    async def events(self, params: ListEvents) -> list[EventInfo]:
+        """The last events."""
+        return msgspec.convert(await self._ask(HOST_EVENTS, params), list[EventInfo])
+
+    async def live_events(self, params: ListEvents) -> AsyncGenerator[EventInfo, None]:
+        """The last events and those that come, until the host ends. Raises as `call`."""
+        items = self.channel.stream(
+            HOST_EVENTS, encode(params), _times(None), CallMeta(), label="the host"
+        )
+        try:
+            async for item in items:
+                yield msgspec.convert(item, EventInfo)
+        finally:
+            await items.aclose()
+
+    async def traces(self, params: ListTraces) -> list[TraceInfo]:
+        """The way of the last events."""
+        return msgspec.convert(await self._ask(HOST_TRACES, params), list[TraceInfo])
 
     async def call(
         self,

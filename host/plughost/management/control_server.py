@@ -3,7 +3,7 @@
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +44,8 @@ from .control import (
     ListTools,
     peer_of,
 )
+from .event_feed import last_events, live_events, traces_of
+from .event_records import HOST_EVENTS, HOST_TRACES, ListEvents, ListTraces
 from .status import better_error, plugin_statuses, tools_of
 
 __all__ = ["ControlServer"]
@@ -229,6 +231,19 @@ class _Connection:
     async def list_tools(self, _call: Call, params: ListTools) -> object:
         return tools_of(self._host, params.plugin)
 
+    async def list_events(self, call: Call, params: ListEvents) -> object:
+        if not call.meta.credit:
+            return last_events(self._host, params)
+        allowed = self._credits[call.id] = _Credits(call.meta.credit)
+        async with aclosing(live_events(self._host, params)) as events:
+            async for event in events:
+                await allowed.take()
+                self.channel.send(Chunk(call.id, Raw(encode(event))))
+        return None
+
+    async def list_traces(self, _call: Call, params: ListTraces) -> object:
+        return traces_of(self._host, params)
+
     async def call_tool(self, call: Call, params: CallTool) -> object:
         try:
             arguments = decode_value(params.params)
@@ -326,5 +341,7 @@ class _TooLarge(PlughostError):
 _METHODS: Final[dict[str, _Method]] = {
     HOST_LIST: _Method(msgspec.msgpack.Decoder(ListPlugins).decode, _Connection.list_plugins),
     HOST_TOOLS: _Method(msgspec.msgpack.Decoder(ListTools).decode, _Connection.list_tools),
+    HOST_EVENTS: _Method(msgspec.msgpack.Decoder(ListEvents).decode, _Connection.list_events),
+    HOST_TRACES: _Method(msgspec.msgpack.Decoder(ListTraces).decode, _Connection.list_traces),
     HOST_CALL: _Method(msgspec.msgpack.Decoder(CallTool).decode, _Connection.call_tool),
 }

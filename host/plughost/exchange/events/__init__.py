@@ -1,0 +1,1 @@
+"""Events: the bus between plugins and the application."""

@@ -1,0 +1,313 @@
+"""One plugin as a subscriber: its subscriptions, what waits for them, and the deliveries.
+
+A subscription gets its events one after the other: the next one leaves when the last one is
+handled, so that order and deadlines are exact. Different subscriptions run side by side, within a
+window. While the plugin has no worker, events wait; a new worker gets those that its own
+subscriptions match. An event with which a worker died is delivered once more, and no third time.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from plughost.catalog.event_names import EventPattern
+from plughost.errors import (
+    CallTimeout,
+    NotRunning,
+    Overloaded,
+    PlughostError,
+    ToolError,
+    WorkerDied,
+)
+from plughost_protocol.events import EVENT_METHOD, DeliverEvent
+
+from .backlog import Backlog, Entry
+from .event import Admitted
+from .pacing import Pacer, Pacing
+from .subscription import Common, EventStats, Subscription
+
+__all__ = ["PluginSubscriber"]
+
+_RETRY: Final = 0.1  # seconds, where the worker has too many calls open
+_DELIVERIES: Final = 2  # of one event: where its worker died with it, once more
+
+
+class PluginSubscriber:
+    """The subscriptions of one plugin, over the lives of its workers."""
+
+    def __init__(self, plugin_id: str, common: Common) -> None:
+        self.plugin_id = plugin_id
+        self.stats = EventStats()
+        self._common = common
+        self._generation = 0
+        self._subscriptions: dict[tuple[int, int], Subscription] = {}
+        self._backlog = self._new_backlog()
+        self._ready: deque[Subscription] = deque()
+        self._in_flight = 0
+        self._told_of_loss = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a handler, and none runs."""
+        return not self._in_flight and not len(self._backlog)
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait, those among them that wait for quiet."""
+        held = sum(s.pacer.holds for s in self._subscriptions.values())
+        return len(self._backlog) + held
+
+    # The life of the plugin
+
+    def on_loading(self) -> None:
+        """Subscriptions from now on are the new worker's; those before live until it is active."""
+        # A worker that never became active leaves nothing behind.
+        current = min((s.generation for s in self._subscriptions.values()), default=0)
+        self._end([s for s in self._subscriptions.values() if s.generation != current])
+        self._generation += 1
+
+    def on_active(self) -> None:
+        """The worker of the last `on_loading` takes calls: it gets what waits."""
+        old = [s for s in self._subscriptions.values() if s.generation != self._generation]
+        self._hand_over(self._end(old))
+        self.resume()
+
+    def resume(self) -> None:
+        """Deliver what waits."""
+        for subscription in self._subscriptions.values():
+            self._wake(subscription)
+        self._fill()
+
+    def close(self) -> None:
+        """The plugin is unloaded: it has no subscriptions and nothing waits."""
+        for entry in self._end(self._subscriptions.values()):
+            self._end_delivery(entry, "unloaded")
+        self._ready.clear()
+
+    # Subscriptions
+
+    def subscribe(
+        self,
+        number: int,
+        pattern: EventPattern,
+        pacing: Pacing[Entry[Subscription]],
+        *,
+        once: bool,
+        since: int,
+    ) -> None:
+        """Add a subscription. Raises `Overloaded`; the same number again takes its place."""
+        key = self._generation, number
+        limit = self._common.config.subscriptions
+        if sum(generation == self._generation for generation, _ in self._subscriptions) >= limit:
+            raise Overloaded(self.plugin_id, "event subscriptions", limit)
+        self.unsubscribe(number)
+        common = self._common
+        pacer = Pacer(pacing, lambda: common.reactor, self._queue, self._pass_over)
+        subscription = self._subscriptions[key] = Subscription(
+            self.receive,
+            number,
+            pattern,
+            pacer,
+            generation=self._generation,
+            once=once,
+            since=since,
+        )
+        common.index.add(pattern, subscription)
+
+    def unsubscribe(self, number: int) -> None:
+        """Take one back, and what waits for it."""
+        subscription = self._subscriptions.get((self._generation, number))
+        if subscription is not None:
+            for entry in self._end([subscription]):
+                self._end_delivery(entry, "unsubscribed")
+
+    def _end(self, subscriptions: Iterable[Subscription]) -> list[Entry[Subscription]]:
+        """Remove subscriptions. Answers with what waited for them."""
+        waiting = []
+        for subscription in list(subscriptions):
+            self._common.index.remove(subscription)
+            self._subscriptions.pop((subscription.generation, subscription.id), None)
+            waiting += self._backlog.take_all(subscription)
+            held = subscription.pacer.stop()
+            if held is not None:
+                waiting.append(held)
+        return waiting
+
+    # Events
+
+    def receive(self, subscription: Subscription, admitted: Admitted, attempts: int = 0) -> None:
+        """Queue an event for a subscription that matches it."""
+        common = self._common
+        if subscription.once:
+            # The next event must not find it; what waits for it is still delivered.
+            common.index.remove(subscription)
+        pattern = str(subscription.pattern)
+        delivery = common.trace.queued(admitted.event, self.plugin_id, pattern)
+        entry = Entry(subscription, admitted, delivery)
+        entry.attempts = attempts
+        subscription.pacer.offer(entry)
+
+    def _hand_over(self, entries: Iterable[Entry[Subscription]]) -> None:
+        """Give what an earlier worker has not handled to the subscriptions of this one."""
+        shares: dict[Subscription, list[tuple[Admitted, int]]] = {}
+        for entry in _unique(entries):
+            for receiver in self._common.index.match(entry.admitted.name):
+                if (
+                    isinstance(receiver, Subscription)
+                    and receiver is self._subscriptions.get((self._generation, receiver.id))
+                    and entry.admitted.number <= receiver.since  # the later ones it has already
+                ):
+                    share = shares.setdefault(receiver, [])
+                    if not (receiver.once and share):
+                        share.append((entry.admitted, entry.attempts))
+            self._end_delivery(entry, "its worker ended", failed=False)
+        for subscription, share in shares.items():
+            newer = self._backlog.take_all(subscription)
+            for admitted, attempts in share:
+                self.receive(subscription, admitted, attempts)
+            for entry in newer:
+                self._queue(entry)
+
+    def _queue(self, entry: Entry[Subscription]) -> None:
+        for lost in self._backlog.put(entry):
+            self._lose(lost, "lost")
+        self._wake(entry.lane)
+
+    def _pass_over(self, entry: Entry[Subscription]) -> None:
+        self.stats.passed_over += 1
+        self._end_delivery(entry, "passed over")
+
+    def _lose(self, entry: Entry[Subscription], outcome: str) -> None:
+        self.stats.lost += 1
+        lane = entry.lane
+        lane.lost += 1
+        if lane.once and lane is self._subscriptions.get((lane.generation, lane.id)):
+            self._common.index.add(lane.pattern, lane)  # the next one, then
+        if not self._told_of_loss:
+            self._told_of_loss = True
+            self._common.log(
+                self.plugin_id,
+                "warning",
+                f"events for {lane.pattern} are lost: its handlers are too slow for them",
+            )
+        self._end_delivery(entry, outcome)
+
+    def _end_delivery(
+        self, entry: Entry[Subscription], outcome: str, *, failed: bool = True
+    ) -> None:
+        """Note what became of it, for the trace and for who waits for a reply."""
+        self._common.trace.ended(entry.admitted.event, entry.delivery, outcome)
+        if failed:
+            self._common.replies.failed(entry.admitted.event)
+
+    # Deliveries
+
+    def _wake(self, subscription: Subscription) -> None:
+        """Have a subscription that has events delivered to, once it is its turn."""
+        if not subscription.busy and self._backlog.waits(subscription):
+            subscription.busy = True
+            self._ready.append(subscription)
+            self._fill()
+
+    def _fill(self) -> None:
+        common = self._common
+        if not common.plugins.active(self.plugin_id):
+            for subscription in self._ready:
+                subscription.busy = False
+            self._ready.clear()  # until it is active again
+        while self._ready and self._in_flight < common.config.in_flight:
+            self._in_flight += 1
+            common.reactor.spawn(self._deliver_to, self._ready.popleft())
+
+    async def _deliver_to(self, subscription: Subscription) -> None:
+        try:
+            while (entry := self._backlog.take(subscription)) is not None:
+                if not await self._deliver(entry):
+                    break
+                if self._ready:  # the others have their turn
+                    break
+        finally:
+            self._in_flight -= 1
+            subscription.busy = False
+        if self._common.plugins.active(self.plugin_id):
+            self._wake(subscription)
+            self._fill()
+
+    async def _deliver(self, entry: Entry[Subscription]) -> bool:
+        """Whether the worker is there for the next one."""
+        common, event = self._common, entry.admitted.event
+        subscription = entry.lane
+        lost, subscription.lost = subscription.lost, 0
+        params = DeliverEvent(
+            subscription.id, entry.admitted.wire, lost=lost, redelivered=entry.attempts > 0
+        )
+        common.trace.started(event, entry.delivery)
+        common.replies.received(event, self.plugin_id)
+        try:
+            await common.plugins.call(
+                self.plugin_id,
+                EVENT_METHOD,
+                params,
+                label=f"{self.plugin_id}.on({subscription.pattern})",
+                meta=event.meta,
+                wait=False,
+            )
+        except NotRunning:
+            subscription.lost += lost
+            self._return(entry)
+            return False
+        except Overloaded:
+            subscription.lost += lost
+            self._return(entry)
+            common.reactor.call_at(common.reactor.now() + _RETRY, self.resume)
+            return False
+        except WorkerDied as exc:
+            entry.attempts += exc.outcome_unknown
+            if entry.attempts < _DELIVERIES:
+                self._return(entry)
+            else:
+                self._lose(entry, "lost: its worker died with it twice")
+            return False
+        except PlughostError as exc:
+            self._fail(entry, exc)
+        else:
+            self.stats.delivered += 1
+            self._end_delivery(entry, "handled", failed=False)
+        if subscription.once:
+            self._end([subscription])
+        if not self._backlog.waits(subscription):
+            self._told_of_loss = False
+        return True
+
+    def _return(self, entry: Entry[Subscription]) -> None:
+        """It was not delivered: it waits again, or goes to the worker that has come meanwhile."""
+        entry.delivery.outcome = "waiting"
+        subscription = entry.lane
+        if subscription is self._subscriptions.get((subscription.generation, subscription.id)):
+            self._backlog.put_back(entry)
+        else:
+            self._hand_over([entry])
+
+    def _fail(self, entry: Entry[Subscription], exc: PlughostError) -> None:
+        self.stats.failed += 1
+        event = entry.admitted.event
+        log = self._common.log
+        log(self.plugin_id, "error", f"a handler of {event.name} failed: {exc}")
+        details = exc.stack if isinstance(exc, CallTimeout) else getattr(exc, "traceback", "")
+        for line in details.splitlines()[-50:] if isinstance(exc, ToolError | CallTimeout) else ():
+            log(self.plugin_id, "error", line)
+        self._end_delivery(entry, f"failed: {exc}"[:200])
+
+    def _new_backlog(self) -> Backlog[Subscription]:
+        config = self._common.config
+        return Backlog(config.queue, config.queue_bytes)
+
+
+def _unique(entries: Iterable[Entry[Subscription]]) -> list[Entry[Subscription]]:
+    """One entry for each event, in their order: the one with the most attempts."""
+    found: dict[int, Entry[Subscription]] = {}
+    for entry in entries:
+        known = found.setdefault(entry.admitted.number, entry)
+        if entry.attempts > known.attempts:
+            found[entry.admitted.number] = entry
+    return [found[number] for number in sorted(found)]
