@@ -10,17 +10,21 @@ from typing import Final
 
 from plughost.attacks import ATTACKS, Group
 from plughost.catalog.permissions import PERMISSIONS, Scope
+from plughost.exchange.hooks.kinds import HOOKS
 from plughost.lifecycle.states import TRANSITIONS
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 
 _PART: Final = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
-ENFORCED: Final = {"tools:register", "tools:execute"}
-"""What a service of this version asks for; test_docs.py holds it against the services' tables."""
-
 BY_THE_KERNEL: Final = {"fs:read", "fs:write", "net:connect", "process:spawn", "env:read"}
 """What the sandbox of a worker is made from."""
+
+WITHOUT_EFFECT: Final = {"commands:register", "ui:panel"}
+"""What nothing in this version asks for."""
+
+ENFORCED: Final = PERMISSIONS.keys() - BY_THE_KERNEL - WITHOUT_EFFECT
+"""What the host asks for; test_docs.py holds it against the tables of a host's services."""
 
 _SCOPES: Final = {Scope.NONE: "none", Scope.OPTIONAL: "optional", Scope.REQUIRED: "required"}
 
@@ -47,6 +51,20 @@ def permissions() -> str:
     return "\n".join([*lines, ""])
 
 
+def hooks() -> str:
+    """A row for each hook."""
+    lines = [
+        "| hook | it is given | what is made of its answer | if it fails |",
+        "|---|---|---|---|",
+    ]
+    for kind in HOOKS.values():
+        policy = (
+            f"`open` or `closed`; by default `{kind.on_failure}`" if kind.may_close else "`open`"
+        )
+        lines.append(f"| `{kind.name}` | {kind.given} | {kind.answer} | {policy} |")
+    return "\n".join([*lines, ""])
+
+
 def attacks() -> str:
     """A row for each attack, a table for each group."""
     parts = []
@@ -66,6 +84,7 @@ def attacks() -> str:
 
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "attacks": attacks,
+    "hooks": hooks,
     "permissions": permissions,
     "states": states,
 }

@@ -42,7 +42,10 @@ def test_the_docs_name_every_command_and_option() -> None:
     for name, command in commands.items():
         section = re.search(rf"## `plughost {name}[ `].*?(?=\n## )", DOCS, re.DOTALL)
         assert section, name
-        for parameter in command.params:
+        ones = getattr(command, "commands", {})  # of a group
+        for one in ones:
+            assert f"| `plughost {name} {one}" in section[0], (name, one)
+        for parameter in [*command.params, *(p for one in ones.values() for p in one.params)]:
             for option in parameter.opts:
                 if option.startswith("--") and option not in ("--json", "--socket", "--help"):
                     assert f"`{option}" in section[0], (name, option)

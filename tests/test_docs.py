@@ -19,6 +19,9 @@ from plughost import (
     BlockingHost,
     CallContext,
     Cause,
+    EventsConfig,
+    HooksConfig,
+    Host,
     HostConfig,
     Limits,
     LogEntry,
@@ -33,7 +36,13 @@ from plughost import (
     WorkerExit,
 )
 from plughost.catalog.manifest import Manifest, ManifestLimits
-from plughost.services.tools import ToolService
+from plughost.service_config import (
+    HttpConfig,
+    MemoryConfig,
+    SchedulerConfig,
+    StorageConfig,
+    UsersConfig,
+)
 from plughost_protocol import ErrorCode
 from plughost_sdk import CurrentCall
 from plughost_sdk.tools import ToolOptions
@@ -54,7 +63,10 @@ PAGES: Final = {
 
 # What each tool of the plugins in the docs is called with, and what it answers.
 SAMPLES: Final[dict[str, tuple[dict[str, Any], object]]] = {
+    "advise": ({"user": "ada"}, ["[semantic] Her favorite restaurant is Luigi's (1.0)"]),
     "blocks": ({"size": 2, "count": 2}, [b"\0\0", b"\0\0"]),
+    "cities": ({}, ["Oslo"]),
+    "counted": ({}, {}),
     "distance": (
         {
             "start": {"latitude": 0.0, "longitude": 0.0},
@@ -62,11 +74,19 @@ SAMPLES: Final[dict[str, tuple[dict[str, Any], object]]] = {
         },
         111.2,
     ),
+    "forecast": ({"city": "Oslo"}, "rain in Oslo"),
+    "forget_all": ({}, 1),
     "greet": ({"name": "Ada", "excited": True}, "Hello, Ada!"),
     "increment": ({}, 1),
+    "healthy": ({}, ["example"]),
+    "latest_release": ({"project": "python/cpython"}, "nobody knows: http_refused"),
+    "remind": ({"minutes": 5}, ["refresh", "daily_report", "reminder"]),
+    "predict": ({"metric": "sessions", "horizon": 2}, [1.0, 2.0]),
+    "place_order": ({"item": "tea"}, 1),
     "shout": ({"text": "hey"}, "HEY"),
     "version": ({}, "1.0.0"),
     "weather": ({"city": "Oslo"}, "no idea about Oslo"),
+    "welcome": ({"user": "nobody"}, "Hello, whoever you are"),
     "words": ({"text": "two words"}, 2),
     "words_in_a_thread": ({"text": "two words"}, 2),
     "work": ({"steps": 2}, 2),
@@ -161,6 +181,13 @@ def _shown(name: str, value: object) -> str:
         ("limits.md", "Rates", Rates),
         ("limits.md", "One plugin", PluginConfig),
         ("limits.md", "The host", HostConfig),
+        ("events.md", "Settings", EventsConfig),
+        ("hooks.md", "Settings", HooksConfig),
+        ("services/http.md", "Limits", HttpConfig),
+        ("services/memory.md", "Settings", MemoryConfig),
+        ("services/scheduler.md", "Limits", SchedulerConfig),
+        ("services/storage.md", "Redis", StorageConfig),
+        ("services/users.md", "Settings", UsersConfig),
     ],
 )
 def test_every_field_of_the_configuration_stands_in_the_docs_with_its_default(
@@ -251,11 +278,11 @@ def test_every_option_of_a_tool_stands_in_the_docs() -> None:
     assert set(_names(_table("writing-plugins.md", "option of `tool`"))) == fields
 
 
-def test_the_docs_say_which_permissions_are_checked() -> None:
-    async def execute(*_: object) -> None: ...
-
-    methods = ToolService(lambda *_: None, lambda *_: None, execute, str).methods
-    assert {method.permission for method in methods} == ENFORCED
+@pytest.mark.anyio
+async def test_the_docs_say_which_permissions_are_checked() -> None:
+    async with Host([]) as host:
+        needed = {method.permission for each in host._services for method in each.methods}
+    assert needed - {None} == ENFORCED
     assert {row[1].strip("`") for row in _table("permissions.md", "request")} == ENFORCED
 
 
@@ -292,8 +319,10 @@ def test_an_example_runs(block: Block) -> None:
 
 @pytest.mark.parametrize("block", _marked("plugin"))
 def test_a_plugin_of_the_docs_answers(block: Block, make_plugin: MakePlugin) -> None:
-    permissions = block.mark.split()[1:] or ["tools:register"]
-    folder = make_plugin("example", block.code, permissions=permissions)
+    words = block.mark.split()[1:]
+    needed = [word.removeprefix("dependencies=") for word in words if "=" in word]
+    permissions = [word for word in words if "=" not in word] or ["tools:register"]
+    folder = make_plugin("example", block.code, permissions=permissions, dependencies=needed)
     with BlockingHost([folder, ROOT / "plugins"], trusting()) as host:
         assert not host.problems
         tools = [name for name, tool in host.tools.items() if tool.plugin == "example"]

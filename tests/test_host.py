@@ -12,12 +12,14 @@ from plughost import (
     CallContext,
     Cause,
     Host,
+    HostConfig,
     HostMisuse,
     Limits,
     LogEntry,
     NotRunning,
     PluginConfig,
     Restart,
+    SchedulerConfig,
     StartFailed,
     State,
     ToolError,
@@ -422,3 +424,11 @@ async def test_files_of_the_plugin_are_left_as_they_are(
     async with Host([folder], trusting()) as host:
         assert not host.problems
     assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_what_keeps_the_host_from_starting_is_raised_as_it_is() -> None:
+    config = HostConfig(scheduler=SchedulerConfig(timezone="Middle/Earth"))
+    with pytest.raises(HostMisuse, match="Middle/Earth"):
+        async with Host([], config):
+            pass

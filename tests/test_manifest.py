@@ -33,7 +33,7 @@ def test_a_manifest_needs_three_fields_and_defaults_the_rest(tmp_path: Path) -> 
     ("change", "problem"),
     [
         ({"colour": "red"}, "colour: unknown field; there are id, name"),
-        ({"id": "Demo!"}, "id: Expected `str` matching regex"),
+        ({"id": "Demo!"}, "id: 'Demo!' is none: write lower-case letters"),
         ({"id": "Demo!"}, "write lower-case letters, digits and hyphens"),
         ({"id": None}, "id: Expected `str`, got `null`"),
         ({"version": "one"}, "write a semantic version, such as '1.0.0'"),
@@ -198,7 +198,14 @@ def test_a_plugin_sees_its_permissions_as_texts_however_they_are_written(tmp_pat
     assert manifest.as_told()["permissions"] == ["net:connect:a.example.com"]
 
 
-SCOPES = {"fs:read": "/srv", "fs:write": "~/x", "net:connect": "a.example.com", "env:read": "CITY"}
+SCOPES = {
+    "env:read": "CITY",
+    "fs:read": "/srv",
+    "fs:write": "~/x",
+    "hooks:register": "filter_event",
+    "http:outbound": "a.example.com",
+    "net:connect": "a.example.com",
+}
 
 
 @pytest.mark.parametrize("name", PERMISSIONS)

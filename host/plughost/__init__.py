@@ -38,16 +38,33 @@ if TYPE_CHECKING:
         StartFailed,
         TooDeep,
         ToolError,
+        UndeclaredDependency,
         UnknownPlugin,
+        UnknownService,
         UnknownTool,
         WorkerDied,
     )
     from .exchange.calls import CallContext, Outcome
+    from .exchange.events.errors import (
+        EventRefused,
+        InvalidEvent,
+        NoReply,
+        NoSubscriber,
+        NotYourEvent,
+        TooManyHops,
+    )
+    from .exchange.events.event import Event
+    from .exchange.hooks.errors import CallRefused, HookFailed
+    from .exchange.hooks.event_hooks import HookResult
+    from .exchange.hooks.given import ToolRequest, ToolResponse
+    from .exchange.hooks.registry import HookInfo, HookStats
+    from .exchange.services import Service
     from .exchange.tools import Tool
     from .exits import Cause, WorkerExit
     from .host import Host
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
+    from .memory_store import Embedder, Memory, MemoryMatch, MemoryStore, MemoryType
     from .policy.grants_file import load_grants
     from .service_config import (
         EventsConfig,
@@ -56,32 +73,50 @@ if TYPE_CHECKING:
         MemoryConfig,
         Rates,
         SchedulerConfig,
+        Secret,
         StorageConfig,
         UsersConfig,
     )
     from .supervision.logbook import LogEntry
+    from .user_directory import User, UserDirectory
 
 __all__ = [
     "GRANT_ALL_ASKED",
     "BlockingHost",
     "CallContext",
+    "CallRefused",
     "CallTimeout",
     "Cause",
     "ConfigError",
+    "Embedder",
+    "Event",
+    "EventRefused",
     "EventsConfig",
+    "HookFailed",
+    "HookInfo",
+    "HookResult",
+    "HookStats",
     "HooksConfig",
     "Host",
     "HostConfig",
     "HostMisuse",
     "HostedPlugin",
     "HttpConfig",
+    "InvalidEvent",
     "InvalidParams",
     "Layer",
     "Limits",
     "LogEntry",
     "ManifestError",
+    "Memory",
     "MemoryConfig",
+    "MemoryMatch",
+    "MemoryStore",
+    "MemoryType",
+    "NoReply",
+    "NoSubscriber",
     "NotRunning",
+    "NotYourEvent",
     "Outcome",
     "Overloaded",
     "PermissionDenied",
@@ -94,15 +129,24 @@ __all__ = [
     "Restart",
     "Sandbox",
     "SchedulerConfig",
+    "Secret",
+    "Service",
     "StartFailed",
     "State",
     "StorageConfig",
     "TooDeep",
+    "TooManyHops",
     "Tool",
     "ToolError",
+    "ToolRequest",
+    "ToolResponse",
     "Totals",
+    "UndeclaredDependency",
     "UnknownPlugin",
+    "UnknownService",
     "UnknownTool",
+    "User",
+    "UserDirectory",
     "UsersConfig",
     "WorkerDied",
     "WorkerExit",
@@ -118,20 +162,31 @@ _HOMES = {
     "errors": (
         "CallTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning Overloaded "
         "PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited StartFailed "
-        "TooDeep ToolError UnknownPlugin UnknownTool WorkerDied"
+        "TooDeep ToolError UndeclaredDependency UnknownPlugin UnknownService UnknownTool WorkerDied"
     ),
     "exchange.calls": "CallContext Outcome",
+    "exchange.events.errors": (
+        "EventRefused InvalidEvent NoReply NoSubscriber NotYourEvent TooManyHops"
+    ),
+    "exchange.events.event": "Event",
+    "exchange.hooks.errors": "CallRefused HookFailed",
+    "exchange.hooks.event_hooks": "HookResult",
+    "exchange.hooks.given": "ToolRequest ToolResponse",
+    "exchange.hooks.registry": "HookInfo HookStats",
+    "exchange.services": "Service",
     "exchange.tools": "Tool",
     "exits": "Cause WorkerExit",
     "host": "Host",
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
+    "memory_store": "Embedder Memory MemoryMatch MemoryStore MemoryType",
     "policy.grants_file": "load_grants",
     "service_config": (
-        "EventsConfig HooksConfig HttpConfig MemoryConfig Rates SchedulerConfig StorageConfig "
-        "UsersConfig"
+        "EventsConfig HooksConfig HttpConfig MemoryConfig Rates SchedulerConfig Secret "
+        "StorageConfig UsersConfig"
     ),
     "supervision.logbook": "LogEntry",
+    "user_directory": "User UserDirectory",
 }
 
 

@@ -6,10 +6,14 @@ from functools import partial
 from os import PathLike
 from typing import Any, Self
 
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from plughost.config import HostConfig
 from plughost.exchange.calls import CallContext, Outcome
+from plughost.exchange.events.event import Event
+from plughost.exchange.service_calls import ServiceProxy
+from plughost.exchange.services import Service
 from plughost.exchange.tools import Tool
 from plughost.host import Host
 from plughost.lifecycle.plugin import HostedPlugin
@@ -88,6 +92,53 @@ class BlockingHost:
         while item := self._portal.call(take):
             yield item[0]
 
+    def emit(self, name: str, data: object = None, **about: str) -> Event | None:
+        """As `Host.emit`."""
+        return self._portal.call(partial(self._host.emit, name, data, **about))
+
+    def request_event(
+        self, name: str, data: object = None, *, timeout: float = 10.0, **about: str
+    ) -> Any:
+        """As `Host.events.request`."""
+        request = self._host.events.request
+        return self._portal.call(partial(request, name, data, timeout=timeout, **about))
+
+    def on(
+        self,
+        pattern: str,
+        callback: Callable[[Event], object],
+        *,
+        once: bool = False,
+        throttle: float | None = None,
+        debounce: float | None = None,
+        max_wait: float | None = None,
+    ) -> Callable[[], None]:
+        """As `Host.events.on`, with a callback that runs in a thread and may wait.
+
+        Returns what ends it.
+        """
+
+        async def run(event: Event) -> None:
+            await to_thread.run_sync(callback, event)
+
+        listener = self._portal.call(
+            partial(
+                self._host.events.on,
+                pattern,
+                run,
+                once=once,
+                throttle=throttle,
+                debounce=debounce,
+                max_wait=max_wait,
+            )
+        )
+        return partial(self._portal.call, listener.off)
+
+    @property
+    def services(self) -> "BlockingServices":
+        """As `Host.services`, with methods that wait."""
+        return BlockingServices(self._host, self._portal)
+
     @property
     def tools(self) -> dict[str, Tool]:
         """As `Host.tools`."""
@@ -102,3 +153,33 @@ class BlockingHost:
     def problems(self) -> dict[str, str]:
         """As `Host.problems`."""
         return self._host.problems
+
+
+class BlockingServices:
+    """As `Services`, for an application without an event loop."""
+
+    def __init__(self, host: Host, portal: BlockingPortal) -> None:
+        self._services = host.services
+        self._portal = portal
+
+    def get(self, name: str, *, context: CallContext | None = None) -> "BlockingProxy":
+        """As `Services.get`: the object's methods return the result itself."""
+        return BlockingProxy(self._services.get(name, context=context), self._portal)
+
+    def list(self) -> Mapping[str, Service]:
+        """As `Services.list`."""
+        return self._services.list()
+
+
+class BlockingProxy:
+    """A service as an object whose methods wait."""
+
+    __slots__ = ("_portal", "_proxy")
+
+    def __init__(self, proxy: ServiceProxy, portal: BlockingPortal) -> None:
+        self._proxy = proxy
+        self._portal = portal
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        call = getattr(self._proxy, method)
+        return lambda *args, **kwargs: self._portal.call(partial(call, *args, **kwargs))

@@ -15,7 +15,16 @@ from plughost.catalog.discovery import Found, Refused, discover, start_order
 from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig
 from plughost.errors import HostMisuse, PlughostError, StartFailed, UnknownPlugin
-from plughost.exchange.calls import CallContext, Outcome, ToolCaller
+from plughost.exchange.calls import CallContext, Caller, Outcome
+from plughost.exchange.events.application import Events
+from plughost.exchange.events.bus import EventBus
+from plughost.exchange.events.event import HOST, Event, Origin
+from plughost.exchange.events.service import EventService
+from plughost.exchange.events.tools import ToolEvents
+from plughost.exchange.hooks.application import Hooks
+from plughost.exchange.hooks.service import HookService
+from plughost.exchange.service_calls import ServiceExchange, Services
+from plughost.exchange.tool_calls import CallMiddleware, CallObserver, ToolCaller
 from plughost.exchange.tools import Tool, ToolRegistry
 from plughost.lifecycle.callbacks import Callbacks
 from plughost.lifecycle.plugin import HostedPlugin, Surroundings
@@ -25,9 +34,15 @@ from plughost.reactor import Reactor, current_reactor
 from plughost.rpc.worker import Worker
 from plughost.sandbox.cgroup import CgroupTree, NoCgroup
 from plughost.sandbox.machine import this_machine
+from plughost.services.http.service import HttpService, check_http
+from plughost.services.memory.service import MemoryService
 from plughost.services.router import Request, ServiceRouter
+from plughost.services.scheduler.service import SchedulerService
 from plughost.services.service import HostService
+from plughost.services.storage import make_store
+from plughost.services.storage.service import StorageService
 from plughost.services.tools import ToolService
+from plughost.services.users.service import UsersService
 from plughost.supervision.disk import DiskWatch
 from plughost.supervision.logbook import LogBook, LogEntry
 from plughost.supervision.templates import Templates
@@ -60,17 +75,43 @@ class Host:
     ) -> None:
         self.config = config or HostConfig()
         check_grants(self.config.grants)
+        check_http(self.config)
         self._folders = [Path(folder) for folder in folders]
         self._on_log = on_log
         self._plugins: dict[str, HostedPlugin] = {}
         self._refused: list[Refused] = []
         self._stack = AsyncExitStack()
         self._entered = False
+        self._bus = EventBus(self.config.events)
+        self.events = Events(self._bus)
+        """The events of plugins, of the host and of the application; there before it runs."""
+        self._hooks = HookService(self.config.hooks, self._plugins, self._bus)
+        self.hooks = Hooks(self._hooks, self._bus)
+        """The hooks of plugins and of the application; there before it runs."""
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise HostMisuse("a Host is entered once: make a new one")
         self._entered = True
+        try:
+            await self._enter()
+        except BaseExceptionGroup as group:
+            # The task group that the host lives in wraps what ended it.
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The block's own exception goes on as it is, not wrapped in our task group's.
+        await self._stack.__aexit__(None, None, None)
+
+    async def _enter(self) -> None:
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
@@ -87,24 +128,18 @@ class Host:
             tasks.start_soon(self._watch.run)
             tasks.start_soon(self._disk_watch.run)
             await self._start_all()
+            await self._hooks.moments.startup()
+            self._bus.post("system:startup", None, Origin(HOST))
             self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # The block's own exception goes on as it is, not wrapped in our task group's.
-        await self._stack.__aexit__(None, None, None)
 
     def _set_up(self, reactor: Reactor, groups: CgroupTree | NoCgroup) -> None:
         config = self.config
         machine = this_machine()
         self._templates = Templates(reactor, machine, shared=config.shared_template)
         self._tools = ToolRegistry()
-        self._caller = ToolCaller(self._tools, reactor, config.call_depth)
+        caller = Caller(reactor, config.call_depth)
+        self._caller = ToolCaller(self._tools, caller)
+        self._service_exchange = ServiceExchange(self._plugins, caller)
         self._services = self._make_services(Callbacks(self._plugins), reactor)
         services = ServiceRouter(
             reactor, (method for service in self._services for method in service.methods)
@@ -133,13 +168,30 @@ class Host:
 
     def _make_services(self, callbacks: Callbacks, reactor: Reactor) -> list[HostService]:
         """What the host does for plugins, and what they offer each other."""
+        self._bus.attach(reactor, callbacks, self._note)
+        ToolEvents(self._bus, self._observe_calls)
+        events = EventService(self._bus, self.plugin)
+        self._hooks.attach(reactor, callbacks, callbacks.log, self._put_between)
+        self._users = UsersService(self.config.users, self.config.state)
+        self._memory = MemoryService(self.config, self._users.check, self.call, events.announce)
+        self._scheduler = SchedulerService(
+            callbacks, reactor, self.config.scheduler, on_executed=events.on_task_executed
+        )
         return [
+            self._hooks,
+            events,
             ToolService(
                 self._register_tool,
                 self._unregister_tool,
                 self._caller.execute,
                 self._caller.full_name,
             ),
+            HttpService(self.config, reactor, self._note),
+            StorageService(self.config, make_store(self.config)),
+            self._scheduler,
+            self._memory,
+            self._users,
+            self._service_exchange,
         ]
 
     # Calls
@@ -205,6 +257,28 @@ class Host:
         """The tools that there are, by full name."""
         return {entry.tool.name: entry.tool for entry in self._tools}
 
+    # Events
+
+    async def emit(
+        self,
+        name: str,
+        data: object = None,
+        *,
+        correlation_id: str = "",
+        user_id: str = "",
+        request_id: str = "",
+        trace: str = "",
+    ) -> Event | None:
+        """Emit an event, which waits for no subscriber; see `Events.emit`."""
+        return await self.events.emit(
+            name,
+            data,
+            correlation_id=correlation_id,
+            user_id=user_id,
+            request_id=request_id,
+            trace=trace,
+        )
+
     # Plugins
 
     @property
@@ -232,6 +306,26 @@ class Host:
         """Memory and CPU of a plugin's worker at the last look."""
         worker = self.plugin(plugin_id).worker
         return Usage() if worker is None else self._watch.usage(worker)
+
+    @property
+    def memory(self) -> MemoryService:
+        """What is remembered of users."""
+        return self._memory
+
+    @property
+    def users(self) -> UsersService:
+        """Who the users are."""
+        return self._users
+
+    @property
+    def services(self) -> Services:
+        """The services that plugins provide."""
+        return Services(self._service_exchange)
+
+    @property
+    def scheduler(self) -> SchedulerService:
+        """The tasks of all plugins: see them, or run one now."""
+        return self._scheduler
 
     # Life
 
@@ -268,6 +362,9 @@ class Host:
 
     async def _stop_all(self) -> None:
         with anyio.CancelScope(shield=True):
+            self._bus.post("system:shutdown", None, Origin(HOST))
+            await self._hooks.moments.shutdown()
+            await self._bus.settle(self.config.events.shutdown_wait)
             async with anyio.create_task_group() as tasks:
                 for plugin in self._plugins.values():
                     tasks.start_soon(plugin.stop, _DRAIN)
@@ -281,6 +378,15 @@ class Host:
 
     def _register_tool(self, request: Request, spec: ToolSpec) -> None:
         self._plugins[request.plugin_id].offers.add(spec)
+
+    def _observe_calls(self, observer: CallObserver | None) -> None:
+        self._caller.observer = observer
+
+    def _put_between(self, middleware: CallMiddleware | None) -> None:
+        self._caller.middleware = middleware
+
+    def _note(self, plugin_id: str, level: str, text: str) -> None:
+        self._plugins[plugin_id].log.note(level, text)
 
     def _unregister_tool(self, request: Request, name: str) -> None:
         self._plugins[request.plugin_id].offers.remove(name)

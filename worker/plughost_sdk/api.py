@@ -18,10 +18,18 @@ from plughost_protocol import (
 )
 
 from .errors import PluginMistake
+from .events import Events
+from .hooks import Hooks
+from .http import Http
 from .link import HostLink, HostPart
 from .manifest import Manifest
+from .memory import Memory
 from .plugin import Plugin
+from .scheduler import Scheduler
+from .services import Services
+from .storage import Storage
 from .tools import Handler, Tool, ToolOptions
+from .users import Users
 
 __all__ = ["PluginAPI"]
 
@@ -37,6 +45,14 @@ class PluginAPI:
         self.config = config
         self.logger = logging.getLogger(manifest.id)
         """A standard logger whose records become the plugin's log in the host."""
+        self.events = Events(link)
+        self.hooks = Hooks(link, self.events, config)
+        self.http = Http(link)
+        self.memory = Memory(link)
+        self.scheduler = Scheduler(link)
+        self.services = Services(link)
+        self.storage = Storage(link)
+        self.users = Users(link)
         self.blocking = Blocking(self, link)
         """The same methods for blocking tools: they wait instead of being awaited."""
 
@@ -97,6 +113,19 @@ class PluginAPI:
         """Register what the plugin's decorators declare, once its `on_load` has run."""
         for tool in plugin.tools():
             self._add_tool(tool)
+        for function, options in plugin.declared("task"):
+            await self.scheduler._declare(function, options)  # noqa: SLF001
+        await self.services._declare(plugin.declared("service"))  # noqa: SLF001
+        for function, wanted in plugin.declared("on"):
+            await self.events.on(
+                wanted.pattern,
+                function,
+                throttle=wanted.throttle,
+                debounce=wanted.debounce,
+                max_wait=wanted.max_wait,
+            )
+        for function, wanted in plugin.declared("hook"):
+            await self.hooks._declare(function, wanted)  # noqa: SLF001
 
 
 class Blocking:
@@ -108,12 +137,11 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
-        if isinstance(value, HostPart):
-            return Blocking(value, self._link)
-        if not inspect.iscoroutinefunction(value):
-            return value
+        if inspect.iscoroutinefunction(value):
+            return lambda *args, **kwargs: self._link.run_blocking(lambda: value(*args, **kwargs))
+        if inspect.ismethod(value):  # it may give a part of the API, as `services.get` does
+            return lambda *args, **kwargs: self._part(value(*args, **kwargs))
+        return self._part(value)
 
-        def wait(*args: Any, **kwargs: Any) -> Any:
-            return self._link.run_blocking(lambda: value(*args, **kwargs))
-
-        return wait
+    def _part(self, value: Any) -> Any:
+        return Blocking(value, self._link) if isinstance(value, HostPart) else value

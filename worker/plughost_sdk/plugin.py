@@ -1,9 +1,14 @@
 """The plugin: its tools and what it does when it is loaded, enabled, disabled and unloaded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .declarations import Declared, declared_methods
+from .events import EventOptions
+from .hooks import HookOptions, OnFailure
+from .scheduler import Missed, TaskOptions, When, task_options
+from .services import service_options
 from .tools import Handler, Tool, ToolOptions
 
 if TYPE_CHECKING:
@@ -66,6 +71,84 @@ class Plugin:
             return self._declare(target, "tool", ToolOptions(**options))
 
         return register if function is None else register(function)
+
+    @overload
+    def task(self, function: F, /) -> F: ...
+    @overload
+    def task(
+        self,
+        when: When | None = None,
+        /,
+        *,
+        every: float | timedelta | None = None,
+        name: str | None = None,
+        timezone: str | None = None,
+        overlap: bool = False,
+        missed: Missed = "run_once",
+        jitter: float | None = None,
+        immediately: bool = False,
+        timeout: float | None = None,
+    ) -> Callable[[F], F]: ...
+    def task(self, when: Any = None, /, **options: Any) -> Any:
+        """Have a function run by a schedule; options as for `plughost_sdk.task`."""
+        if callable(when):
+            return self._declare(when, "task", TaskOptions())
+        made = task_options(when, **options)
+        return lambda target: self._declare(target, "task", made)
+
+    def on(
+        self,
+        pattern: str,
+        /,
+        *,
+        throttle: float | None = None,
+        debounce: float | None = None,
+        max_wait: float | None = None,
+    ) -> Callable[[F], F]:
+        """Have a function called with each event that matches; options as for `api.events.on`."""
+        options = EventOptions(pattern, throttle, debounce, max_wait)
+        return lambda target: self._declare(target, "on", options)
+
+    def hook(
+        self,
+        name: str,
+        /,
+        *,
+        tryfirst: bool = False,
+        trylast: bool = False,
+        only: str = "",
+        on_failure: OnFailure | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[F], F]:
+        """Have a function called at a hook of the host; options as for `api.hooks.register`."""
+        options = HookOptions(name, tryfirst, trylast, only, on_failure, timeout)
+        return lambda target: self._declare(target, "hook", options)
+
+    def service(
+        self,
+        name: str,
+        /,
+        *,
+        method: str | None = None,
+        description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Callable[[F], F]:
+        """Make a function a method of a service, or a class's public methods all of it.
+
+        A class is made once, without arguments. Options as for `plughost_sdk.service`; those of
+        a class hold for each of its methods that has none of its own.
+        """
+        options = service_options(
+            name,
+            method,
+            description=description,
+            input_schema=input_schema,
+            timeout=timeout,
+            idempotent=idempotent,
+        )
+        return lambda target: self._declare(target, "service", options)
 
     def tools(self) -> Iterator[Tool]:
         """The declared tools. Raises `PluginMistake` on one that cannot be."""

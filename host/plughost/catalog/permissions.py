@@ -1,10 +1,13 @@
 """The permissions that there are: `resource:action[:scope]`, one grammar and one table."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Self
 
+from .event_names import EVENT
+from .hook_names import HOOK, HOOK_WORDS
 from .scopes import HOST, PATH, PATTERN, VARIABLE, ScopeGrammar
 
 __all__ = ["PERMISSIONS", "Permission", "PermissionKind", "Scope"]
@@ -31,6 +34,8 @@ class PermissionKind:
     grammar: ScopeGrammar = PATTERN
     needs_reason: bool = False
     """Whether the manifest must say why: it reaches beyond what the host does for a plugin."""
+    each: Mapping[str, str] = field(default_factory=dict)
+    """What it means with one scope, where each scope means something else."""
 
 
 PERMISSIONS: Final = {
@@ -38,14 +43,17 @@ PERMISSIONS: Final = {
     "tools:execute": PermissionKind(
         Scope.OPTIONAL, "call the tools of other plugins", "call the tools {}"
     ),
-    "events:subscribe": PermissionKind(Scope.OPTIONAL, "receive events", "receive the events {}"),
-    "events:emit": PermissionKind(Scope.OPTIONAL, "send events", "send the events {}"),
+    "events:subscribe": PermissionKind(
+        Scope.OPTIONAL, "receive events", "receive the events {}", EVENT
+    ),
+    "events:emit": PermissionKind(Scope.OPTIONAL, "send events", "send the events {}", EVENT),
     "storage:read": PermissionKind(Scope.NONE, "read what it has stored"),
     "storage:write": PermissionKind(Scope.NONE, "store and delete values of its own"),
     "http:outbound": PermissionKind(
         Scope.OPTIONAL,
         "make HTTP requests through the host",
         "make HTTP requests through the host, to {}",
+        HOST,
     ),
     "scheduler:read": PermissionKind(Scope.NONE, "list its scheduled tasks"),
     "scheduler:write": PermissionKind(Scope.NONE, "schedule and cancel tasks"),
@@ -58,7 +66,14 @@ PERMISSIONS: Final = {
     "services:use": PermissionKind(
         Scope.OPTIONAL, "use the services of other plugins", "use the services {} of other plugins"
     ),
-    "hooks:register": PermissionKind(Scope.NONE, "take part in the host's hooks"),
+    "hooks:register": PermissionKind(
+        Scope.OPTIONAL,
+        "take part in all hooks: change and stop the events that it may receive, and see, change "
+        "and refuse the parameters and results of every call of every plugin's tools",
+        "take part in the hook {}",
+        HOOK,
+        each=HOOK_WORDS,
+    ),
     "commands:register": PermissionKind(Scope.NONE, "add commands to the application"),
     "ui:panel": PermissionKind(Scope.NONE, "show a panel in the application"),
     "fs:read": PermissionKind(
@@ -144,7 +159,11 @@ class Permission:
 
     def in_words(self) -> str:
         """What a plugin that has it may do: `it may ...`."""
-        return self.kind.scoped.format(self.scope) if self.scope else self.kind.means
+        if not self.scope:
+            return self.kind.means
+        words = self.kind.scoped.format(self.scope)
+        each = self.kind.each.get(self.scope)
+        return f"{words}: {each}" if each else words
 
     def __str__(self) -> str:
         return f"{self.name}:{self.scope}" if self.scope else self.name

@@ -20,7 +20,7 @@ from plughost.reactor import Reactor
 from plughost.rpc.calls import CallTimes, ProgressCallback
 from plughost.rpc.worker import Worker
 from plughost.services.router import Request
-from plughost_protocol import CallMeta, MalformedMessage, decode_value
+from plughost_protocol import CallMeta, MalformedMessage, decode_checked
 
 from .entry import Entry
 
@@ -173,9 +173,9 @@ class Caller:
 
 
 def decode_params(label: str, raw: Raw) -> dict[str, Any]:
-    """The parameters that a plugin sends. Raises `InvalidParams`."""
+    """The parameters that a plugin sends, which the router has checked. Raises `InvalidParams`."""
     try:
-        params = decode_value(raw)
+        params = decode_checked(raw)
     except MalformedMessage as exc:
         raise InvalidParams(label, [f"$ {exc.reason}"]) from exc
     if not isinstance(params, dict):

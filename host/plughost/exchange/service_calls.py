@@ -11,7 +11,7 @@ from msgspec import Raw
 from plughost.errors import CallTimeout, InvalidParams, UndeclaredDependency, UnknownService
 from plughost.services.router import Request, ServiceMethod
 from plughost.services.service import HostService
-from plughost_protocol import MalformedMessage, decode_value
+from plughost_protocol import MalformedMessage, decode_checked
 from plughost_protocol.services import (
     SERVICE_PREFIX,
     SERVICES_CALL,
@@ -107,10 +107,10 @@ class ServiceExchange(HostService):
     async def _on_provide(self, request: Request, params: ProvideService) -> None:
         await self._registry.provide(request.worker, params)
 
-    async def _on_withdraw(self, request: Request, params: WithdrawService) -> None:
+    def _on_withdraw(self, request: Request, params: WithdrawService) -> None:
         self._registry.withdraw(request.plugin_id, params.name)
 
-    async def _on_list(self, request: Request, params: ListServices) -> Sequence[ServiceInfo]:  # noqa: ARG002
+    def _on_list(self, request: Request, params: ListServices) -> Sequence[ServiceInfo]:  # noqa: ARG002
         return [
             ServiceInfo(
                 name=service.name,
@@ -212,7 +212,7 @@ def _decode_positional(label: str, raw: Raw) -> Sequence[Any]:
     if raw == _NO_ITEMS:
         return ()
     try:
-        values = decode_value(raw)
+        values = decode_checked(raw)
     except MalformedMessage as exc:
         raise InvalidParams(label, [f"$ {exc.reason}"]) from exc
     if not isinstance(values, list):

@@ -6,6 +6,7 @@ from typing import Any
 from plughost_protocol import CallMeta
 
 from .plugin import HostedPlugin
+from .states import State
 
 __all__ = ["Callbacks"]
 
@@ -20,6 +21,14 @@ class Callbacks:
         """Whether the plugin takes calls now."""
         plugin = self._plugins.get(plugin_id)
         return plugin is not None and plugin.active_worker is not None
+
+    def disabled(self, plugin_id: str) -> bool:
+        """Whether someone has disabled the plugin."""
+        return self._plugins[plugin_id].state is State.DISABLED
+
+    def log(self, plugin_id: str, level: str, message: str) -> None:
+        """Write into the plugin's log, within its rate."""
+        self._plugins[plugin_id].log.write(level, "host", message)
 
     async def call(
         self,

@@ -12,6 +12,7 @@ from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
 from plughost.config import HostConfig, Limits
 from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, StartFailed
+from plughost.exchange.entry import CompileBudget
 from plughost.exchange.tools import ToolRegistry
 from plughost.exits import Cause, WorkerExit
 from plughost.policy.policy import Policy
@@ -87,8 +88,10 @@ class HostedPlugin:
         self.policy = Policy(self.id, found.manifest.asks(), surroundings.config.grants)
         config = surroundings.config
         self.rates = RateLimiter(self.id, config.rates_of(self.id), surroundings.reactor.now)
-        timeout = found.manifest.limits.timeout or self.limits.call_timeout
-        self.offers = Offers(self, self.policy, surroundings.tools, timeout)
+        self.timeout = found.manifest.limits.timeout or self.limits.call_timeout
+        """The deadline, in seconds, of what it offers without one."""
+        self.budget = CompileBudget()
+        self.offers = Offers(self, self.policy, surroundings.tools)
         """Its tools."""
         self.active_worker: Worker | None = None
         """The worker that takes calls now."""
@@ -327,11 +330,13 @@ class HostedPlugin:
 
     def _move(self, event: Event) -> None:
         self._state = next_state(self._state, event)
-        if self._state in (State.UNLOADED, State.ERROR):
-            for registry in self._surroundings.registries:
+        for registry in self._surroundings.registries:
+            if self._state in (State.UNLOADED, State.ERROR):
                 registry.on_unloaded(self.id)
+            elif self._state is State.RESTARTING:
+                registry.on_died(self.id)
 
-    # ToolProvider
+    # Provider
 
     async def wait_for_worker(self, timeout: float) -> Worker:
         """The worker, once there is one. Raises `TimeoutError`, `NotRunning`, `Overloaded`."""
@@ -418,6 +423,7 @@ class HostedPlugin:
 
     def on_exit(self, worker: Worker, exit: WorkerExit) -> None:
         self._quarters.close_network()
+        self._surroundings.services.forget(worker)
         if self.active_worker is worker:
             self.active_worker = None
         self.last_exit = exit

@@ -16,6 +16,7 @@ from plughost_protocol import __version__
 from .exit_codes import ExitCode
 from .output import Output
 from .problems import CommandFailed, Problem, problem_of
+from .users_commands import users
 
 __all__ = ["app", "main"]
 
@@ -215,6 +216,35 @@ def call(
 
 
 @app.command()
+def events(
+    wanted: Annotated[
+        str, typer.Argument(metavar="ID", help="What came of this event, or correlation id.")
+    ] = "",
+    pattern: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Only these events: session.*, *")
+    ] = "*",
+    limit: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="How many. Default: 100, of traces 20.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with those that come.")
+    ] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Who got each, how it ended, and what it caused.")
+    ] = False,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Show the events of the running host, and their way through its plugins."""
+    from .events import EventsOptions, show_events
+
+    if limit is not None and not 1 <= limit <= 10_000:
+        raise typer.BadParameter("--limit is from 1 to 10000")
+    options = EventsOptions(wanted, pattern, limit, follow, trace, socket)
+    _finish(json, lambda output: show_events(output, options))
+
+
+@app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's id.")],
     folder: Annotated[
@@ -357,6 +387,9 @@ def attack_command(
         raise typer.BadParameter(f"--group is one of {', '.join(groups)}")
     options = AttackOptions(group, only or [], without or [], control, socket)
     _finish(json, lambda output: attack(output, options))
+
+
+app.add_typer(users, name="users")
 
 
 def _finish(json: bool, command: Callable[[Output], Coroutine[Any, Any, ExitCode]]) -> None:

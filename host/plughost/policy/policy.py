@@ -60,7 +60,7 @@ class Policy:
             raise PermissionDenied(
                 self.plugin_id,
                 str(wanted),
-                PERMISSIONS[name].means,
+                PERMISSIONS[name].each.get(scope) or PERMISSIONS[name].means,
                 asked=asked is not None,
                 remedy=grant_command(self.plugin_id, [asked or wanted]),
             )

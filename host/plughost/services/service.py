@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .router import ServiceMethod
+from plughost.services.router import ServiceMethod
 
 __all__ = ["HostService"]
 
@@ -23,6 +23,9 @@ class HostService:
 
     def on_active(self, plugin_id: str) -> None:
         """The plugin is loaded: what an earlier worker had registered is no longer there."""
+
+    def on_died(self, plugin_id: str) -> None:
+        """The plugin's worker died, and another one will be started."""
 
     def on_unloaded(self, plugin_id: str) -> None:
         """The plugin has stopped or was given up: nothing that it registered stays."""

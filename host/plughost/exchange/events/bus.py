@@ -107,6 +107,15 @@ class EventBus:
             self._admit(event, plain, tell_hooks=tell_hooks)
         return event
 
+    def emit_now(self, name: str, raw: bytes, origin: Origin, correlation_id: str = "") -> Event:
+        """Take an event without a wait: only while `hooks` is None.
+
+        Raises `InvalidEvent`, `TooManyHops`.
+        """
+        event, plain = self._made(name, raw, origin, correlation_id)
+        self._admit(event, plain)
+        return event
+
     async def request(
         self, name: str, raw: bytes, origin: Origin, timeout: float, correlation_id: str = ""
     ) -> bytes:
@@ -151,14 +160,7 @@ class EventBus:
         wants_reply: bool = False,
     ) -> tuple[Event | None, str]:
         """The event after the hooks, and its plain name."""
-        plain = plain_name(name)
-        check_size(name, len(raw), self.config.max_size)
-        if len(correlation_id) > _MAX_CORRELATION:
-            raise InvalidEvent(name, f"its correlation_id is over {_MAX_CORRELATION} characters")
-        if origin.depth > self.config.max_hops:
-            self.cut += 1
-            raise TooManyHops(name, self.config.max_hops)
-        event = self._new_event(name, raw, origin, correlation_id, wants_reply=wants_reply)
+        event, plain = self._made(name, raw, origin, correlation_id, wants_reply=wants_reply)
         if self.hooks is None:
             return event, plain
         try:
@@ -171,6 +173,25 @@ class EventBus:
             return None, plain
         check_size(name, len(passed.raw), self.config.max_size)
         return replace(event, raw=passed.raw), plain  # a hook changes the data, and nothing else
+
+    def _made(
+        self,
+        name: str,
+        raw: bytes,
+        origin: Origin,
+        correlation_id: str,
+        *,
+        wants_reply: bool = False,
+    ) -> tuple[Event, str]:
+        """The event, and its plain name."""
+        plain = plain_name(name)
+        check_size(name, len(raw), self.config.max_size)
+        if len(correlation_id) > _MAX_CORRELATION:
+            raise InvalidEvent(name, f"its correlation_id is over {_MAX_CORRELATION} characters")
+        if origin.depth > self.config.max_hops:
+            self.cut += 1
+            raise TooManyHops(name, self.config.max_hops)
+        return self._new_event(name, raw, origin, correlation_id, wants_reply=wants_reply), plain
 
     def _new_event(
         self, name: str, raw: bytes, origin: Origin, correlation_id: str, *, wants_reply: bool

@@ -137,7 +137,7 @@ class EventService(HostService):
 
     # Requests
 
-    async def _subscribe(self, request: Request, params: Subscribe) -> None:
+    def _subscribe(self, request: Request, params: Subscribe) -> None:
         self._bus.subscriber(request.plugin_id).subscribe(
             params.id,
             parse_pattern(params.pattern),
@@ -146,10 +146,23 @@ class EventService(HostService):
             since=self._bus.taken,
         )
 
-    async def _unsubscribe(self, request: Request, params: Unsubscribe) -> None:
+    def _unsubscribe(self, request: Request, params: Unsubscribe) -> None:
         self._bus.subscriber(request.plugin_id).unsubscribe(params.id)
 
-    async def _emit(self, request: Request, params: EmitEvent) -> str | None:
+    def _emit(self, request: Request, params: EmitEvent) -> object:
+        if self._bus.hooks is not None:
+            return self._emit_through_hooks(request, params)
+        stats = self._bus.subscriber(request.plugin_id).stats
+        try:
+            raw = self._data(params.name, params.data)
+            event = self._bus.emit_now(params.name, raw, _origin(request), params.correlation_id)
+        except PlughostError:
+            stats.refused += 1
+            raise
+        stats.emitted += 1
+        return event.id
+
+    async def _emit_through_hooks(self, request: Request, params: EmitEvent) -> str | None:
         stats = self._bus.subscriber(request.plugin_id).stats
         try:
             raw = self._data(params.name, params.data)
@@ -174,11 +187,11 @@ class EventService(HostService):
         self._bus.subscriber(request.plugin_id).stats.emitted += 1
         return Raw(reply)
 
-    async def _reply(self, request: Request, params: ReplyToEvent) -> bool:
+    def _reply(self, request: Request, params: ReplyToEvent) -> bool:
         raw = self._data(f"reply to {params.event}", params.data)
         return self._bus.reply(params.event, request.plugin_id, raw)
 
-    async def _history(self, request: Request, params: EventHistory) -> list[WireEvent]:  # noqa: ARG002
+    def _history(self, request: Request, params: EventHistory) -> list[WireEvent]:  # noqa: ARG002
         pattern = parse_pattern(params.pattern)
         return [e.wire for e in self._bus.history.last(pattern, params.limit, _HISTORY_BYTES)]
 

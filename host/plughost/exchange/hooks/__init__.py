@@ -1,0 +1,1 @@
+"""Hooks of plugins and of the application, in order over all of them."""
