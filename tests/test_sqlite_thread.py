@@ -232,6 +232,43 @@ async def test_a_store_that_another_process_holds_is_named(tmp_path: Path) -> No
     await database.aclose()
 
 
+async def test_writes_in_line_behind_one_that_met_a_lock_have_waited_long_enough(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "words.db"
+    begun: list[str] = []
+
+    def impatient(path: Path) -> Connection:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
+        connection.set_trace_callback(begun.append)
+        return connection
+
+    database = SqliteThread(path, SCHEMA, connect=impatient)
+    await database.open()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    gate = threading.Event()
+    refused: list[str] = []
+
+    async def write(number: int) -> None:
+        try:
+            await database.write(lambda connection: add(str(number), connection))
+        except StoreUnavailable as exc:
+            refused.append(exc.problem)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(database.read, lambda _: gate.wait(10))
+        for number in range(10):
+            tasks.start_soon(write, number)
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+    assert len(refused) == 10
+    assert begun.count("BEGIN IMMEDIATE") == 2  # to open it, and for the first in line
+    holder.close()
+    await database.write(lambda connection: add("one", connection))
+    await database.aclose()
+
+
 @on_both_loops
 async def test_a_store_damaged_while_in_use_is_given_up_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
