@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from plughost import ManifestError
-from plughost.catalog.discovery import Found, discover, start_order
+from plughost.catalog.discovery import Found, discover
+from plughost.catalog.start_order import start_order
 from plughost.catalog.manifest import read_manifest
 from plughost.catalog.permissions import PERMISSIONS, Permission, Scope
 

@@ -52,12 +52,29 @@ class ConfigError(PlughostError):
 
 
 class ManifestError(PlughostError):
-    """Raised when a plugin's manifest cannot be accepted. `problems` holds each reason."""
+    """Raised when a plugin's manifest cannot be accepted. `problems` holds each reason.
 
-    def __init__(self, path: Path, problems: Sequence[str]) -> None:
-        super().__init__(f"{path}: " + "; ".join(problems))
+    `marks` holds the line and the column of each, from 1; 0 where there is none.
+    """
+
+    def __init__(
+        self, path: Path, problems: Sequence[str], marks: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self.path = path
         self.problems = tuple(problems)
+        self.marks = tuple(marks) or ((0, 0),) * len(problems)
+        told = [
+            f"{problem} (line {line}, column {column})" if line else problem
+            for problem, (line, column) in zip(self.problems, self.marks, strict=True)
+        ]
+        super().__init__(f"{path}: " + "; ".join(told))
+
+    def located(self) -> list[str]:
+        """Each problem behind its file, line and column, as compilers write them."""
+        return [
+            f"{self.path}:{line}:{column}: {problem}" if line else f"{self.path}: {problem}"
+            for problem, (line, column) in zip(self.problems, self.marks, strict=True)
+        ]
 
 
 class UnknownPlugin(PlughostError):
@@ -152,9 +169,7 @@ class QuotaExceeded(PlughostError):
 
     code = ErrorCode.QUOTA_EXCEEDED
 
-    def __init__(
-        self, plugin_id: str, what: str, would_be: int, limit: int, setting: str
-    ) -> None:
+    def __init__(self, plugin_id: str, what: str, would_be: int, limit: int, setting: str) -> None:
         super().__init__(
             f"plugin {plugin_id!r} would have {would_be:,} {what}, and may have {limit:,}: "
             f"delete some first, or let the operator raise {setting}"

@@ -1,0 +1,304 @@
+"""Where a manifest may be written, and how its fields are read there.
+
+`manifest.json` is nothing else. A `pyproject.toml` has it as `[tool.plughost]`, a `package.json`
+as `"plughost"`, and what these say of the package need not be said again. A plugin of one file
+has it in a block of comments, as PEP 723 writes them.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from plughost.errors import ManifestError
+
+from .marks import NO_MARK, Keys, Mark, Marks, json_marks, keys_of, mark_at
+from .toml_marks import toml_marks
+
+__all__ = ["FORMS", "MANIFEST", "ManifestSource", "find_source", "has_manifest", "other_sources"]
+
+MANIFEST: Final = "manifest.json"
+PYPROJECT: Final = "pyproject.toml"
+PACKAGE: Final = "package.json"
+FORMS: Final = (MANIFEST, PYPROJECT, PACKAGE)
+"""The files of a folder that may hold its manifest; the first that does is read."""
+
+_NAME: Final = "plughost"
+_MAX_SIZE: Final = 1_000_000  # bytes; a manifest is read whole
+_MAX_HEADER: Final = 64 * 1024  # bytes of a Python file in which its header must end
+_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
+
+
+# What a package's file says of the package, and where.
+_Known: TypeAlias = dict[str, tuple[object, Keys]]
+
+
+@dataclass(frozen=True)
+class ManifestSource:
+    """A manifest's fields as they are written, before anything is checked."""
+
+    path: Path
+    """The file."""
+    fields: dict[str, Any]
+    find_marks: Callable[[], Marks]
+    base: Keys = ()
+    """Where in the document the manifest stands."""
+    elsewhere: Mapping[str, Keys] = field(default_factory=dict)
+    """The fields that stand elsewhere in it, and where."""
+    shift: Mark = NO_MARK
+    """What the lines and columns of a header begin at."""
+
+    @cached_property
+    def _marks(self) -> Marks:
+        return self.find_marks()
+
+    def twice(self) -> list[str]:
+        """The fields that are written twice."""
+        inside = [keys[len(self.base) :] for keys in self._marks.twice if self._holds(keys)]
+        return [".".join(map(str, keys)) for keys in inside]
+
+    def _holds(self, keys: Keys) -> bool:
+        return len(keys) > len(self.base) and keys[: len(self.base)] == self.base
+
+    def mark(self, problem: str) -> Mark:
+        """Where the field stands with which a problem's sentence begins."""
+        place = problem.partition(": ")[0]
+        keys = keys_of(place)
+        name = str(keys[0]) if keys else ""
+        where = (*self.elsewhere[name], *keys[1:]) if name in self.elsewhere else self.base + keys
+        is_known = self._marks.has_key(where)
+        is_odd = "unknown field" in problem or "written twice" in problem
+        mark = self._marks.of_key(where) if is_known and is_odd else self._marks.of(where)
+        return Mark(mark.line + self.shift.line, mark.column + self.shift.column)
+
+    def refuse(self, problems: list[str]) -> ManifestError:
+        """The error for what is wrong with it."""
+        return ManifestError(self.path, problems, [self.mark(problem) for problem in problems])
+
+
+def find_source(root: Path) -> ManifestSource | None:
+    """The manifest of a folder or of a Python file; None where there is none.
+
+    Raises `ManifestError` for what is meant to be one and cannot be read.
+    """
+    if root.suffix == ".py" and not root.is_dir():
+        return _of_header(root)
+    for name in FORMS:
+        if (source := _READERS[name](root / name)) is not None:
+            return source
+    return None
+
+
+def other_sources(root: Path) -> list[Path]:
+    """The files of a plugin's folder that hold a manifest, too, and are not read."""
+    there = []
+    for name in FORMS:
+        path = root / name
+        try:
+            if _READERS[name](path) is not None:
+                there.append(path)
+        except ManifestError:
+            there.append(path)
+    return there[1:]
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether a folder is a plugin's, with a good manifest or a bad one."""
+    try:
+        return any(_READERS[name](folder / name) is not None for name in FORMS)
+    except ManifestError:
+        return True
+
+
+def _of_manifest(path: Path) -> ManifestSource | None:
+    text = _read(path)
+    if text is None:
+        return None
+    fields = _decode_json(path, text)
+    if not isinstance(fields, dict):
+        raise ManifestError(path, ["must be a JSON object"], [Mark(1, 1)])
+    fields.pop("$schema", None)  # for editors
+    return ManifestSource(path, fields, partial(json_marks, text))
+
+
+def _of_package(path: Path) -> ManifestSource | None:
+    text = _read(path)
+    if text is None or f'"{_NAME}"' not in text:
+        return None
+    try:
+        document = _decode_json(path, text)
+    except ManifestError:
+        if re.search(rf'"{_NAME}"\s*:', text):
+            raise
+        return None
+    if not isinstance(document, dict) or _NAME not in document:
+        return None
+    author = document.get("author")
+    if isinstance(author, dict):
+        author = author.get("name")
+    known: _Known = {name: (document.get(name), (name,)) for name in _OF_PACKAGES}
+    known["author"] = (author, ("author",))
+    marks = partial(json_marks, text)
+    return _inside(path, document[_NAME], (_NAME,), known, marks)
+
+
+def _of_pyproject(path: Path) -> ManifestSource | None:
+    text = _read(path)
+    if text is None or _NAME not in text:
+        return None
+    try:
+        document = _decode_toml(path, text)
+    except ManifestError:
+        if re.search(rf'^\s*\[\s*tool\s*\.\s*"?{_NAME}"?\s*[.\]]', text, re.MULTILINE):
+            raise
+        return None
+    tool = document.get("tool")
+    if not isinstance(tool, dict) or _NAME not in tool:
+        return None
+    project = document.get("project")
+    project = project if isinstance(project, dict) else {}
+    known: _Known = {name: (project.get(name), ("project", name)) for name in _OF_PACKAGES}
+    known["requires_python"] = (project.get("requires-python"), ("project", "requires-python"))
+    match project.get("authors"):
+        case [{"name": str(author)}, *_]:
+            known["author"] = (author, ("project", "authors", 0, "name"))
+    match project.get("urls"):
+        case {"Homepage": str(url)} | {"homepage": str(url)}:
+            known["homepage"] = (url, ("project", "urls"))
+    marks = partial(toml_marks, text)
+    return _inside(path, tool[_NAME], ("tool", _NAME), known, marks)
+
+
+_OF_PACKAGES: Final = ("name", "version", "description", "homepage")
+_READERS: Final = {MANIFEST: _of_manifest, PYPROJECT: _of_pyproject, PACKAGE: _of_package}
+
+
+def _inside(
+    path: Path,
+    own: object,
+    base: Keys,
+    known: _Known,
+    marks: Callable[[], Marks],
+) -> ManifestSource:
+    """A manifest in a package's file, completed by what that says of the package."""
+    if not isinstance(own, dict):
+        place = ".".join(map(str, base))
+        raise ManifestError(path, [f"{place}: must be a table"], [marks().of(base)])
+    fields = dict(own)
+    elsewhere: dict[str, Keys] = {}
+    name, where = known["name"]
+    if isinstance(name, str) and _ID.fullmatch(name) and "id" not in fields:
+        fields["id"], elsewhere["id"] = name, where
+    for key, (value, keys) in known.items():
+        if key not in fields and isinstance(value, str):
+            fields[key], elsewhere[key] = value, keys
+    return ManifestSource(path, fields, marks, base, elsewhere)
+
+
+_HEADER: Final = re.compile(
+    # https://peps.python.org/pep-0723, where the last line that can end the block does
+    rf"(?m)^# /// {_NAME}\s*$\n(?P<lines>(?:^#(?:| .*)$\n)+)^# ///\s*$"
+)
+_BEGIN: Final = re.compile(rf"(?m)^# /// {_NAME}\s*$")
+
+
+_ENDLESS: Final = (
+    f"the header '# /// {_NAME}' has no end in the file's first {_MAX_HEADER} bytes: "
+    "each of its lines begins with '# ', and the last is '# ///'"
+)
+
+
+def _of_header(path: Path) -> ManifestSource | None:
+    text = _read(path, _MAX_HEADER)
+    if text is None or f"# /// {_NAME}" not in text:
+        return None
+    text = text.replace("\r\n", "\n")
+    begins = [match.start() for match in _BEGIN.finditer(text)]
+    if not begins:
+        return None
+    match = _HEADER.search(text)
+    if match is None:
+        raise ManifestError(path, [_ENDLESS], [mark_at(text, begins[0])])
+    if len(begins) > 1:
+        problem = f"has {len(begins)} headers: write one"
+        raise ManifestError(path, [problem], [mark_at(text, begins[1])])
+    lines = [line[2:] for line in match["lines"].splitlines()]
+    toml = "\n".join(lines) + "\n"
+    shift = Mark(text.count("\n", 0, match.start("lines")), 2)
+    fields = _decode_toml(path, toml, shift)
+    problems = []
+    if "main" in fields:
+        problems.append("main: a plugin of one file is its own entry file: leave it out")
+    source = ManifestSource(path, fields, partial(toml_marks, toml), shift=shift)
+    if problems:
+        raise source.refuse(problems)
+    fields["main"] = path.name
+    return source
+
+
+def _read(path: Path, most: int = 0) -> str | None:
+    """The text of a file, or of its first `most` bytes; None where there is no file."""
+    try:
+        # Not blocking: a FIFO of that name would keep us here.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ManifestError(path, ["is no regular file"])
+            data = file.read(most or _MAX_SIZE + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise ManifestError(path, ["is a symbolic link that leads nowhere"]) from None
+        return None
+    except OSError as exc:
+        raise ManifestError(path, [f"cannot be read: {exc.strerror}"]) from exc
+    if len(data) > _MAX_SIZE:
+        raise ManifestError(path, [f"is longer than {_MAX_SIZE} bytes"])
+    if most:  # a header's own bytes are looked at again; other comments may be anything
+        return data.decode(errors="replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        mark = mark_at(data[: exc.start].decode(), exc.start)
+        raise ManifestError(path, [f"is not UTF-8: byte {exc.start} is no text"], [mark]) from exc
+
+
+def _decode_json(path: Path, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        reason, mark = _json_fault(text, str(exc))
+        raise ManifestError(path, [f"is not JSON: {reason}"], [mark]) from exc
+
+
+def _json_fault(text: str, reason: str) -> tuple[str, Mark]:
+    """The decoder's words, and the place for which they have a byte."""
+    match = re.search(r"(.*) \(byte (\d+)\)", reason)
+    if match is not None:
+        before = text.encode()[: int(match[2])].decode(errors="replace")
+        return match[1], mark_at(text, len(before))
+    if "truncated" in reason:
+        return "it ends too early", mark_at(text, len(text))
+    return reason, NO_MARK
+
+
+_TOML_PLACE: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
+
+
+def _decode_toml(path: Path, text: str, shift: Mark = NO_MARK) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        match = _TOML_PLACE.fullmatch(str(exc))
+        reason = match[1] if match else str(exc)
+        mark = mark_at(text, len(text))
+        if match and match[2]:
+            mark = Mark(int(match[2]), int(match[3]))
+        mark = Mark(mark.line + shift.line, mark.column + shift.column)
+        raise ManifestError(path, [f"is not TOML: {reason}"], [mark]) from exc
