@@ -49,7 +49,8 @@ def search_folders() -> list[Path]:
 def describe_search() -> str:
     """The places, for who wonders why nothing was found."""
     folders = [*_of_variable(), *_standard()]
-    return f"{', '.join(map(str, folders))} and the installed packages"
+    told = [str(path) if path.is_absolute() else f"./{path}" for path in folders]
+    return f"{', '.join(told)} and the installed packages"
 
 
 def _of_variable() -> list[Path]:

@@ -67,8 +67,9 @@ def find_grant_files(
 ) -> GrantFiles:
     """Read the file that is given (`--file`), else the user's own and `./plughost.toml`.
 
-    `folders` are those that were named; without one, plugins lie on the search path. No file in a plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who
-    writes it. Raises `ConfigError` for a file that has a mistake or cannot be trusted.
+    `folders` are those that were named; without one, plugins lie on the search path. No file in a
+    plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who writes it.
+    Raises `ConfigError` for a file that has a mistake or cannot be trusted.
     """
     folders = [folder.resolve() for folder in list(folders) or search_folders()]
     if given is not None:

@@ -34,7 +34,9 @@ class Ungranted:
     def command(self) -> str:
         """What to type to grant what it needs."""
         permissions = [ask.permission for ask in self.needed]
-        return grant_command(self.plugin_id, permissions, self.folders, self.file)
+        # ./plugins is on the search path.
+        named = [] if list(self.folders) == [Path("plugins")] else self.folders
+        return grant_command(self.plugin_id, permissions, named, self.file)
 
     def problem(self, more: str = "") -> Problem:
         """Why it does not start."""
