@@ -41,7 +41,7 @@ def _resolve(point: EntryPoint) -> InstalledPlugin:
     if all(part.isidentifier() for part in parts):
         for place in _places(point, parts[0]):
             looked_in = looked_in or place
-            if (root := _plugin_at(place.joinpath(*parts[1:]))) is not None:
+            if (root := _plugin_at(place, parts[1:])) is not None:
                 return InstalledPlugin(point.name, root)
     package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
     path = looked_in or Path(parts[0])
@@ -67,8 +67,9 @@ def _places(point: EntryPoint, package: str) -> Iterator[Path]:
         yield Path(spec.origin).with_suffix("")
 
 
-def _plugin_at(path: Path) -> Path | None:
-    """The plugin that a package or module at this path is, or lies in."""
+def _plugin_at(place: Path, parts: list[str]) -> Path | None:
+    """The plugin that a module of the package at this place is, or lies in."""
+    path = place.joinpath(*parts)
     if has_manifest(path):
         return path
     module = path.with_name(f"{path.name}.py")
@@ -76,4 +77,5 @@ def _plugin_at(path: Path) -> Path | None:
         return None
     if has_manifest(module):
         return module
-    return path.parent if has_manifest(path.parent) else None
+    # Of a module without a package, the folder is everybody's.
+    return path.parent if parts and has_manifest(path.parent) else None

@@ -109,10 +109,10 @@ def other_sources(root: Path) -> list[Path]:
     return there[1:]
 
 
-def has_manifest(folder: Path) -> bool:
-    """Whether a folder is a plugin's, with a good manifest or a bad one."""
+def has_manifest(root: Path) -> bool:
+    """Whether a folder or a Python file is a plugin, with a good manifest or a bad one."""
     try:
-        return any(_READERS[name](folder / name) is not None for name in FORMS)
+        return find_source(root) is not None
     except ManifestError:
         return True
 

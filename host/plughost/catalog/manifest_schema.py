@@ -31,13 +31,13 @@ def manifest_schema() -> dict[str, Any]:
     made["properties"] = {
         "$schema": {"type": "string", "description": "For editors: where this schema is."},
         **made["properties"],
-        "plugin_type": made["properties"]["type"] | {"deprecated": True},
     }
     made["$defs"] = definitions
     for title, definition in [(name, made), *definitions.items()]:
         for field, text in _field_docs(title).items():
             # A reference may have a description beside it in this dialect.
             definition["properties"][_as_written(title, field)]["description"] = text
+    made["properties"]["plugin_type"] = made["properties"]["type"] | {"deprecated": True}
     _complete_permissions(made)
     return _for_editors(made)  # type: ignore[no-any-return] # an object, as it was
 

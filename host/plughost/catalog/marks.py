@@ -39,7 +39,7 @@ class Marks:
 
     def add_key(self, keys: Keys, offset: int) -> None:
         if len(keys) <= _MAX_DEPTH:
-            self._keys.setdefault(keys, offset)
+            self._keys[keys] = offset  # of two, the last one counts
 
     def add_value(self, keys: Keys, offset: int) -> None:
         if len(keys) <= _MAX_DEPTH:
