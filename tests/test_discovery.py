@@ -299,17 +299,23 @@ async def borrow() -> str:
 """
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-async def test_a_plugin_of_one_file_sees_nothing_else_of_the_folder(tmp_path: Path) -> None:
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A folder with a plugin of one file among other things."""
     folder = tmp_path / "plugins"
     folder.mkdir()
-    tmp_path.chmod(0o755)
     header = SINGLE.format("single").replace("# ///\n" + CODE, "")
     asks = '# permissions = ["tools:register"]\n# ///\n'
     (folder / "single.py").write_text(header + asks + LOOKS)
     (folder / "other.py").write_text("SECRET = 'mine'\n")
     write_plugin(folder, "neighbour", CODE)
+    return folder
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_plugin_of_one_file_sees_nothing_else_of_the_folder(shared: Path) -> None:
+    folder = shared
     async with Host([folder], trusting()) as host:
         assert not host.problems
         seen = await host.call("single.look", {"path": str(folder)})

@@ -157,6 +157,7 @@ def test_every_problem_of_a_json_manifest_has_its_line_and_column(tmp_path: Path
 }"""
     told = problems(folder(tmp_path, manifest__json=text))
     assert [line.partition(": ")[0] for line in told] == [
+        "manifest.json:1:1",
         "manifest.json:2:9",
         "manifest.json:3:14",
         "manifest.json:3:21",
@@ -166,10 +167,9 @@ def test_every_problem_of_a_json_manifest_has_its_line_and_column(tmp_path: Path
         "manifest.json:7:14",
         "manifest.json:8:18",
         "manifest.json:8:22",
-        "manifest.json:1:1",
     ]
-    assert "tags[2]: Expected `str`, got `int`" in told[8]
-    assert "name: is missing" in told[9]
+    assert "tags[2]: Expected `str`, got `int`" in told[9]
+    assert "name: is missing" in told[0]
 
 
 def test_what_fields_mean_is_checked_with_its_place_too(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_what_fields_mean_is_checked_with_its_place_too(tmp_path: Path) -> None:
     assert [line.partition(": ")[0] for line in told] == [
         "manifest.json:3:18",
         "manifest.json:4:24",
-        "manifest.json:6:23",
         "manifest.json:5:21",
+        "manifest.json:6:23",
         "manifest.json:6:40",
     ]
 
@@ -193,9 +193,7 @@ def test_a_problem_of_what_the_package_says_is_found_where_it_says_it(tmp_path: 
     text = PYPROJECT.replace('"1.2.3"', '"1.2"').replace('"cache>=1"', '"cache>=1", "X"')
     told = problems(folder(tmp_path, pyproject__toml=text))
     assert told[0].startswith("pyproject.toml:4:11: version: '1.2' is none")
-    text = text.replace('"1.2"', '"1.2.0"')
-    told = problems(folder(tmp_path, pyproject__toml=text))
-    assert told[0].startswith("pyproject.toml:13:29: dependencies[1]: 'X' is no dependency")
+    assert told[1].startswith("pyproject.toml:13:29: dependencies[1]: 'X' is no dependency")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The manifest: what a plugin says of itself and asks for."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -164,35 +163,41 @@ def find_manifest(root: Path) -> Manifest | None:
     if "plugin_type" in fields and "type" not in fields:
         fields["type"] = fields.pop("plugin_type")
     problems = [f"{name}: is written twice, and the last one counts" for name in source.twice()]
-    problems += _field_problems(fields)
-    if not problems:
-        manifest = msgspec.convert(fields, Manifest)
-        folder = root if source.path != root else root.parent
-        problems = _meaning_problems(manifest, folder)
-    elif why := _why_unknown(fields):
+    good = _read_fields(fields, problems)
+    if problems and (why := _why_unknown(good)):
         problems.append(why)
+    manifest = Manifest(**(_PLACEHOLDERS | good))
+    problems += _meaning_problems(manifest)
+    if "main" in good or "main" not in fields:
+        problems += _main_problems(manifest.main, root.parent if source.path == root else root)
     if problems:
         raise source.refuse(problems)
     return manifest
 
 
-def _field_problems(fields: dict[str, Any]) -> list[str]:
-    """Each field on its own, so that one error does not hide the others."""
-    problems = []
+# In place of what is wrong, while the other fields are checked.
+_PLACEHOLDERS: Final = {"id": "", "name": "", "version": ""}
+
+
+def _read_fields(fields: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The fields that are good; of each other, what is wrong is added to `problems`."""
+    good: dict[str, Any] = {}
     for name, value in fields.items():
         field = _FIELDS.get(name)
         if field is None:
             better = _OTHER_NAMES.get(name)
             known = f"write {better}" if better else f"there are {', '.join(_FIELDS)}"
             problems.append(f"{shown(name)}: unknown field; {known}")
+        elif wrong := _problems_of(name, value, field.type):
+            problems += wrong
         else:
-            problems += _problems_of(name, value, field.type)
+            good[name] = msgspec.convert(value, field.type)
     problems += [
         f"{name}: is missing: write {_REMEDIES.get(name, 'a text')}"
         for name, field in _FIELDS.items()
         if field.required and name not in fields
     ]
-    return problems
+    return good
 
 
 def _problems_of(name: str, value: Any, type: Any) -> list[str]:
@@ -251,9 +256,7 @@ def _in_words(name: str, value: Any, reason: str) -> str:
 def _why_unknown(fields: dict[str, Any]) -> str:
     """That the plugin is for a newer host, which may know what this one does not."""
     wanted = fields.get("min_host_version")
-    if not isinstance(wanted, str) or re.search(SEMVER_PATTERN, wanted) is None:
-        return ""
-    if not is_older(__version__, wanted):
+    if not wanted or not is_older(__version__, wanted):
         return ""
     return f"min_host_version: it is for plughost {wanted}, and this is {__version__}: update it"
 
@@ -265,7 +268,7 @@ def _parse_memory(text: str) -> int:
     return size
 
 
-def _meaning_problems(manifest: Manifest, folder: Path) -> list[str]:
+def _meaning_problems(manifest: Manifest) -> list[str]:
     problems: list[str] = []
     read_asks(manifest.permissions, problems)
     needs = read_dependencies(manifest.dependencies, problems)
@@ -290,7 +293,6 @@ def _meaning_problems(manifest: Manifest, folder: Path) -> list[str]:
             fits_python("3.11.0", manifest.requires_python)
     except ValueError as exc:
         problems.append(f"requires_python: {exc}")
-    problems += _main_problems(manifest.main, folder)
     return problems
 
 

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -79,8 +80,12 @@ class ManifestSource:
         return Mark(mark.line + self.shift.line, mark.column + self.shift.column)
 
     def refuse(self, problems: list[str]) -> ManifestError:
-        """The error for what is wrong with it."""
-        return ManifestError(self.path, problems, [self.mark(problem) for problem in problems])
+        """The error for what is wrong with it, from the file's first line to its last."""
+        marked = sorted(((self.mark(problem), problem) for problem in problems), key=_mark)
+        return ManifestError(self.path, [told for _, told in marked], [mark for mark, _ in marked])
+
+
+_mark: Final = itemgetter(0)
 
 
 def find_source(root: Path) -> ManifestSource | None:
