@@ -10,6 +10,8 @@ import pytest
 
 from plughost import Host
 from plughost.catalog.discovery import Found, discover
+from plughost.catalog.granted_paths import path_problem
+from plughost.catalog.permissions import Permission
 from plughost.catalog.search_path import search_path
 
 from .cli_runner import write_plugin
@@ -87,6 +89,15 @@ def test_a_search_path_without_any_plugin_is_no_error_and_a_bad_variable_is(
     assert discover() == ([], [])
     monkeypatch.setenv("PLUGHOST_PLUGIN_PATH", str(world / "gone"))
     assert "No such file" in str(discover().refused[0].error)
+
+
+def test_no_plugin_may_write_where_plugins_are_found(world: Path) -> None:
+    (world / "here" / "src").mkdir()
+    (world / "here" / "docs").mkdir()
+    write, read = (Permission.parse(f"fs:{kind}:{world}/here/src") for kind in ("write", "read"))
+    assert f"holds {world}/here/src/plugins" in path_problem(write, [])
+    assert path_problem(read, []) == ""
+    assert path_problem(Permission.parse(f"fs:write:{world}/here/docs"), []) == ""
 
 
 def test_one_plugin_reached_in_two_ways_hides_nothing(world: Path) -> None:
@@ -175,6 +186,25 @@ def test_a_plugin_among_ten_thousand_entries_is_found(tmp_path: Path) -> None:
     put(tmp_path, "needle")
     found, refused = discover([tmp_path])
     assert (list(codes(found)), refused) == (["needle"], [])
+
+
+def test_a_plain_manifest_is_read_without_what_compares_versions(tmp_path: Path) -> None:
+    put(tmp_path, "plain")
+    code = (
+        "import sys\n"
+        "from plughost.catalog.discovery import discover\n"
+        "assert discover([sys.argv[1]]).found\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert not loaded & {"semantic_version", "packaging", "importlib.metadata", "tomlkit"}
 
 
 # Installed packages

@@ -239,7 +239,7 @@ class Host:
 
     async def _start_all(self) -> None:
         found: dict[str, Found] = {p.id: p.found for p in self._plugins.values()}
-        order = start_order(found, (refused.name for refused in self._refused))
+        order = start_order(found, (refused.root.stem for refused in self._refused))
         started = {plugin_id: anyio.Event() for plugin_id in order.ids}
         for plugin_id, notes in order.notes.items():
             for note in notes:

@@ -42,14 +42,13 @@ def search_path() -> Iterator[Place]:
 
 
 def search_folders() -> list[Path]:
-    """The folders of the search path that are there, without packages."""
-    return [path for path in [*_of_variable(), *_standard()] if path.exists()]
+    """The folders of the search path, whether they are there or not."""
+    return [*_of_variable(), *_standard()]
 
 
 def describe_search() -> str:
     """The places, for who wonders why nothing was found."""
-    folders = [*_of_variable(), *_standard()]
-    told = [str(path) if path.is_absolute() else f"./{path}" for path in folders]
+    told = [str(path) if path.is_absolute() else f"./{path}" for path in search_folders()]
     return f"{', '.join(told)} and the installed packages"
 
 
