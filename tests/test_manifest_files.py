@@ -3,9 +3,12 @@
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from plughost import ManifestError
 from plughost.catalog.manifest import Manifest, read_manifest
@@ -270,6 +273,51 @@ def test_a_mistake_in_a_header_is_found_in_the_file(
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
     assert caught.value.located()[0].startswith(f"{tmp_path}/{problem}"), caught.value
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("limits = { timeout = nan }", "limits.timeout"),
+        ("limits = { timeout = inf }", "limits.timeout"),
+        ("name = 1979-05-27", "name"),
+        ("config_schema = { a = { default = 1979-05-27 } }", "config_schema"),
+        (f"tags = {'9' * 5000}", "is not TOML"),
+        (f"tags = {'[' * 5000}{']' * 5000}", ""),
+        (f"tags = {'[' * 300}{']' * 300}", "tags"),
+        (f"config_schema = {'{ a = ' * 300}1{' }' * 300}", "config_schema"),
+    ],
+)
+def test_what_only_toml_can_say_is_no_better(tmp_path: Path, written: str, problem: str) -> None:
+    head = '[tool.plughost]\nid = "a"\nversion = "1.0.0"\n'
+    head += "" if written.startswith("name") else 'name = "a"\n'
+    told = problems(folder(tmp_path, pyproject__toml=head + written))
+    assert any(problem in line for line in told), told
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from([*Manifest.__struct_fields__, "plugin_type", "x.y[0]", "a\nb", ""])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(FIELDS, ANY, max_size=6))
+def test_no_manifest_does_more_than_be_refused(fields: dict[str, Any]) -> None:
+    with TemporaryDirectory() as made:
+        root = folder(Path(made), manifest__json=json.dumps(fields))
+        good = {"id": "a", "name": "a", "version": "1.0.0"}
+        for text in (fields, good | fields):
+            (root / "manifest.json").write_text(json.dumps(text))
+            try:
+                assert read_manifest(root).as_told()
+            except ManifestError as exc:
+                assert all(line and column for line, column in exc.marks)
+                assert not any("\n" in line for line in exc.located())
 
 
 def test_a_header_in_a_string_or_of_another_tool_is_none(tmp_path: Path) -> None:

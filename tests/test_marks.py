@@ -5,7 +5,8 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+import tomlkit
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plughost.catalog.marks import Keys, Mark, Marks, json_marks, keys_of
@@ -82,6 +83,7 @@ def _offset(text: str, mark: Mark) -> int:
     return sum(len(line) + 1 for line in lines[: mark.line - 1]) + mark.column - 1
 
 
+NAMES = st.text(st.characters(codec="ascii"), max_size=3)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
@@ -91,9 +93,30 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES, st.sampled_from([None, 1]))
 def test_each_value_of_any_json_document_is_found(document: Any, indent: int | None) -> None:
     check_json(json.dumps(document, indent=indent), document)
+
+
+TOML_VALUES = st.recursive(
+    st.booleans() | st.integers(-9, 99) | st.text(st.characters(codec="ascii"), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(NAMES, TOML_VALUES, max_size=4))
+def test_each_value_of_any_toml_document_is_found(document: dict[str, Any]) -> None:
+    text = tomlkit.dumps(document)
+    marks = toml_marks(text)
+    for keys, value in leaves(tomllib.loads(text)):
+        found = text[_offset(text, marks.of(keys)) :]
+        if isinstance(value, str):
+            assert found[0] in "\"'", (keys, found)
+        else:
+            assert found.startswith(json.dumps(value)), (keys, found)
 
 
 def test_what_is_deeper_than_a_manifest_goes_has_the_place_of_what_it_lies_in() -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from plughost.errors import ManifestError
+from plughost.text import clean_line
 
 from .marks import NO_MARK, Keys, Mark, Marks, json_marks, keys_of, mark_at
 from .toml_marks import toml_marks
@@ -82,7 +83,8 @@ class ManifestSource:
     def refuse(self, problems: list[str]) -> ManifestError:
         """The error for what is wrong with it, from the file's first line to its last."""
         marked = sorted(((self.mark(problem), problem) for problem in problems), key=_mark)
-        return ManifestError(self.path, [told for _, told in marked], [mark for mark, _ in marked])
+        told = [clean_line(problem) for _, problem in marked]
+        return ManifestError(self.path, told, [mark for mark, _ in marked])
 
 
 _mark: Final = itemgetter(0)
@@ -299,7 +301,7 @@ _TOML_PLACE: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of d
 def _decode_toml(path: Path, text: str, shift: Mark = NO_MARK) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:  # a ValueError: an integer of 5000 digits
         match = _TOML_PLACE.fullmatch(str(exc))
         reason = match[1] if match else str(exc)
         mark = mark_at(text, len(text))

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from contextlib import suppress
 from typing import Final
 
 from .marks import Keys, Marks
@@ -21,7 +22,9 @@ _VALUE: Final = re.compile(
 def toml_marks(text: str) -> Marks:
     """The places in a document that is TOML. Other text gives places of no use."""
     scanner = _Scanner(text)
-    scanner.scan()
+    # Nested as deep as tomllib could just go: what has been found will do.
+    with suppress(RecursionError):
+        scanner.scan()
     return scanner.marks
 
 
