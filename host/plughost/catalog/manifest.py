@@ -14,6 +14,7 @@ from plughost_protocol import __version__
 from .asks import Ask, Asked, read_asks
 from .config_schema import ConfigSchema
 from .dependencies import Dependencies, Dependency, read_dependencies
+from .field_problems import REMEDIES, problems_of
 from .manifest_files import MANIFEST, find_source
 from .schema_limits import shown
 from .versions import SEMVER_PATTERN, fits_python, is_older
@@ -124,15 +125,6 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Manifest)}
 
-# msgspec names the offending pattern; people want to know what to write.
-_REMEDIES: Final = {
-    "id": "lower-case letters, digits and hyphens, beginning with a letter, such as 'my-plugin'",
-    "version": "a semantic version, such as '1.0.0'",
-    "min_host_version": "a semantic version, such as '1.0.0'",
-    "main": "the name of a Python file in the plugin's folder",
-    "type": "one word in lower case, such as 'tool'",
-}
-
 # How other systems call a field.
 _OTHER_NAMES: Final = {
     "minOpenSentinelVersion": "min_host_version",
@@ -188,69 +180,16 @@ def _read_fields(fields: dict[str, Any], problems: list[str]) -> dict[str, Any]:
             better = _OTHER_NAMES.get(name)
             known = f"write {better}" if better else f"there are {', '.join(_FIELDS)}"
             problems.append(f"{shown(name)}: unknown field; {known}")
-        elif wrong := _problems_of(name, value, field.type):
+        elif wrong := problems_of(name, value, field.type):
             problems += wrong
         else:
             good[name] = msgspec.convert(value, field.type)
     problems += [
-        f"{name}: is missing: write {_REMEDIES.get(name, 'a text')}"
+        f"{name}: is missing: write {REMEDIES.get(name, 'a text')}"
         for name, field in _FIELDS.items()
         if field.required and name not in fields
     ]
     return good
-
-
-def _problems_of(name: str, value: Any, type: Any) -> list[str]:
-    """What is wrong with a value, item by item where only some items are."""
-    try:
-        msgspec.convert(value, type)
-    except (msgspec.ValidationError, RecursionError) as exc:
-        problem = _in_words(name, value, str(exc))
-    else:
-        return []
-    if isinstance(value, list) and len(value) <= _MAX_ITEMS:
-        items = [
-            told.replace(f"{name}[0]", f"{name}[{number}]", 1)
-            for number, item in enumerate(value)
-            for told in _item_problem(name, item, type)
-        ]
-        return items or [problem]
-    if isinstance(value, dict) and isinstance(type, _STRUCT):
-        known = {field.name: field.type for field in msgspec.structs.fields(type)}
-        inner = [
-            told
-            for key, item in value.items()
-            if key in known
-            for told in _problems_of(f"{name}.{key}", item, known[key])
-        ]
-        inner += [
-            f"{name}.{shown(key)}: unknown field; there are {', '.join(known)}"
-            for key in value
-            if key not in known
-        ]
-        return inner or [problem]
-    return [problem]
-
-
-_MAX_ITEMS: Final = 200
-_STRUCT: Final = type(Manifest)
-
-
-def _item_problem(name: str, item: Any, type: Any) -> list[str]:
-    try:
-        msgspec.convert([item], type)
-    except (msgspec.ValidationError, RecursionError) as exc:
-        return [_in_words(name, [item], str(exc))]
-    return []
-
-
-def _in_words(name: str, value: Any, reason: str) -> str:
-    """The decoder's words behind the place that they are about, with a remedy."""
-    reason, _, inside = reason.partition(" - at `$")
-    if "matching regex" in reason:
-        reason = "has a form that it cannot have" if inside else f"'{shown(str(value))}' is none"
-    remedy = f": write {_REMEDIES[name]}" if name in _REMEDIES else ""
-    return f"{name}{inside.rstrip('`')}: {reason}{remedy}"
 
 
 def _why_unknown(fields: dict[str, Any]) -> str:

@@ -5,10 +5,7 @@ as `"plughost"`, and what these say of the package need not be said again. A plu
 has it in a block of comments, as PEP 723 writes them.
 """
 
-import os
 import re
-import stat
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -16,11 +13,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import msgspec
-
 from plughost.errors import ManifestError
 from plughost.text import clean_line
 
+from .documents import decode_json, decode_toml, read_text
 from .marks import NO_MARK, Keys, Mark, Marks, json_marks, keys_of, mark_at
 from .toml_marks import toml_marks
 
@@ -33,7 +29,6 @@ FORMS: Final = (MANIFEST, PYPROJECT, PACKAGE)
 """The files of a folder that may hold its manifest; the first that does is read."""
 
 _NAME: Final = "plughost"
-_MAX_SIZE: Final = 1_000_000  # bytes; a manifest is read whole
 _MAX_HEADER: Final = 64 * 1024  # bytes of a Python file in which its header must end
 _ID: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
@@ -125,10 +120,10 @@ def has_manifest(root: Path) -> bool:
 
 
 def _of_manifest(path: Path) -> ManifestSource | None:
-    text = _read(path)
+    text = read_text(path)
     if text is None:
         return None
-    fields = _decode_json(path, text)
+    fields = decode_json(path, text)
     if not isinstance(fields, dict):
         raise ManifestError(path, ["must be a JSON object"], [Mark(1, 1)])
     fields.pop("$schema", None)  # for editors
@@ -136,11 +131,11 @@ def _of_manifest(path: Path) -> ManifestSource | None:
 
 
 def _of_package(path: Path) -> ManifestSource | None:
-    text = _read(path)
+    text = read_text(path)
     if text is None or f'"{_NAME}"' not in text:
         return None
     try:
-        document = _decode_json(path, text)
+        document = decode_json(path, text)
     except ManifestError:
         if re.search(rf'"{_NAME}"\s*:', text):
             raise
@@ -157,11 +152,11 @@ def _of_package(path: Path) -> ManifestSource | None:
 
 
 def _of_pyproject(path: Path) -> ManifestSource | None:
-    text = _read(path)
+    text = read_text(path)
     if text is None or _NAME not in text:
         return None
     try:
-        document = _decode_toml(path, text)
+        document = decode_toml(path, text)
     except ManifestError:
         if re.search(rf'^\s*\[\s*tool\s*\.\s*"?{_NAME}"?\s*[.\]]', text, re.MULTILINE):
             raise
@@ -223,7 +218,7 @@ _ENDLESS: Final = (
 
 
 def _of_header(path: Path) -> ManifestSource | None:
-    text = _read(path, _MAX_HEADER)
+    text = read_text(path, _MAX_HEADER)
     if text is None or f"# /// {_NAME}" not in text:
         return None
     text = text.replace("\r\n", "\n")
@@ -239,7 +234,7 @@ def _of_header(path: Path) -> ManifestSource | None:
     lines = [line[2:] for line in match["lines"].splitlines()]
     toml = "\n".join(lines) + "\n"
     shift = Mark(text.count("\n", 0, match.start("lines")), 2)
-    fields = _decode_toml(path, toml, shift)
+    fields = decode_toml(path, toml, shift)
     problems = []
     if "main" in fields:
         problems.append("main: a plugin of one file is its own entry file: leave it out")
@@ -248,64 +243,3 @@ def _of_header(path: Path) -> ManifestSource | None:
         raise source.refuse(problems)
     fields["main"] = path.name
     return source
-
-
-def _read(path: Path, most: int = 0) -> str | None:
-    """The text of a file, or of its first `most` bytes; None where there is no file."""
-    try:
-        # Not blocking: a FIFO of that name would keep us here.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ManifestError(path, ["is no regular file"])
-            data = file.read(most or _MAX_SIZE + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise ManifestError(path, ["is a symbolic link that leads nowhere"]) from None
-        return None
-    except OSError as exc:
-        raise ManifestError(path, [f"cannot be read: {exc.strerror}"]) from exc
-    if len(data) > _MAX_SIZE:
-        raise ManifestError(path, [f"is longer than {_MAX_SIZE} bytes"])
-    if most:  # a header's own bytes are looked at again; other comments may be anything
-        return data.decode(errors="replace")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as exc:
-        mark = mark_at(data[: exc.start].decode(), exc.start)
-        raise ManifestError(path, [f"is not UTF-8: byte {exc.start} is no text"], [mark]) from exc
-
-
-def _decode_json(path: Path, text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        reason, mark = _json_fault(text, str(exc))
-        raise ManifestError(path, [f"is not JSON: {reason}"], [mark]) from exc
-
-
-def _json_fault(text: str, reason: str) -> tuple[str, Mark]:
-    """The decoder's words, and the place for which they have a byte."""
-    match = re.search(r"(.*) \(byte (\d+)\)", reason)
-    if match is not None:
-        before = text.encode()[: int(match[2])].decode(errors="replace")
-        return match[1], mark_at(text, len(before))
-    if "truncated" in reason:
-        return "it ends too early", mark_at(text, len(text))
-    return reason, NO_MARK
-
-
-_TOML_PLACE: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
-
-
-def _decode_toml(path: Path, text: str, shift: Mark = NO_MARK) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as exc:  # a ValueError: an integer of 5000 digits
-        match = _TOML_PLACE.fullmatch(str(exc))
-        reason = match[1] if match else str(exc)
-        mark = mark_at(text, len(text))
-        if match and match[2]:
-            mark = Mark(int(match[2]), int(match[3]))
-        mark = Mark(mark.line + shift.line, mark.column + shift.column)
-        raise ManifestError(path, [f"is not TOML: {reason}"], [mark]) from exc
