@@ -31,7 +31,7 @@ class BlockingHost:
 
     def __init__(
         self,
-        folders: Iterable[str | PathLike[str]] = (),
+        folders: Iterable[str | PathLike[str]] | None = None,
         config: HostConfig | None = None,
         *,
         on_log: Callable[[LogEntry], None] | None = None,

@@ -48,7 +48,7 @@ Grants = Annotated[
 ]
 Folders = Annotated[
     list[Path] | None,
-    typer.Option("--dir", metavar="DIR", help="Where the plugins are. Default: ./plugins"),
+    typer.Option("--dir", metavar="DIR", help="Where the plugins are. Default: the search path."),
 ]
 Without = Annotated[
     list[Layer] | None,
@@ -80,6 +80,12 @@ class ModelApi(StrEnum):
     OPENAI = "openai"
 
 
+class SchemaName(StrEnum):
+    """What there is a schema of."""
+
+    MANIFEST = "manifest"
+
+
 class _Settings:
     debug = False
 
@@ -106,7 +112,7 @@ def settings(
 def run(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="DIR", help="Plugins, or folders of them. Default: ./plugins"),
+        typer.Argument(metavar="DIR", help="Plugins, or where they are. Default: the search path."),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="The most memory of a plugin: 100MB.")
@@ -129,19 +135,17 @@ def run(
 ) -> None:
     """Run plugins until Ctrl-C or SIGTERM, which let open calls end."""
     from .asking import settle_grants
-    from .folders import folders_or_default
     from .run import RunOptions, run_host
     from .waivers import waive
 
-    places = folders_or_default(folders or [])
     # Before there is an event loop: Ctrl-C at the question must end the command.
     output = Output(json=json, debug=_Settings.debug)
-    grants = settle_grants(output, places, file)
+    grants = settle_grants(output, folders or [], file)
     if grants is None:
         raise typer.Exit(ExitCode.PERMISSION)
     sandbox = waive(output, without or [], require_cgroup=require_cgroup)
     options = RunOptions(
-        places, grants, sandbox, socket, memory, cpu, timeout, shared_template, quiet
+        folders or [], grants, sandbox, socket, memory, cpu, timeout, shared_template, quiet
     )
     _finish(json, lambda output: run_host(output, options))
 
@@ -271,6 +275,17 @@ def check(
 
     sandbox = waive(Output(json=json), without or [])
     _finish(json, lambda output: check_plugins(output, folders, file, sandbox))
+
+
+@app.command("schema")
+def schema_command(
+    name: Annotated[SchemaName, typer.Argument(metavar="NAME", help="manifest")],
+    json: Json = False,  # noqa: ARG001 - it is JSON in any case
+) -> None:
+    """Print the JSON Schema of what people write, for an editor that completes it."""
+    from .schema import print_schema
+
+    raise typer.Exit(print_schema(name.value))
 
 
 @app.command()

@@ -8,9 +8,10 @@ from typing import Final
 import platformdirs
 
 from plughost.catalog.granted_paths import GRANTS_FILE
-from plughost.catalog.manifest import MANIFEST
+from plughost.catalog.manifest_files import has_manifest
 from plughost.catalog.permissions import Permission
 from plughost.catalog.scopes import path_of
+from plughost.catalog.search_path import search_folders
 from plughost.errors import ConfigError
 from plughost.policy.grants import EVERYTHING, granted_to
 from plughost.policy.grants_file import load_grants
@@ -66,10 +67,11 @@ def find_grant_files(
 ) -> GrantFiles:
     """Read the file that is given (`--file`), else the user's own and `./plughost.toml`.
 
-    No file in a plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who
-    writes it. Raises `ConfigError` for a file that has a mistake or cannot be trusted.
+    `folders` are those that were named; without one, plugins lie on the search path. No file in a
+    plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who writes it.
+    Raises `ConfigError` for a file that has a mistake or cannot be trusted.
     """
-    folders = [folder.resolve() for folder in folders]
+    folders = [folder.resolve() for folder in list(folders) or search_folders()]
     if given is not None:
         if why := _is_a_plugins(given, folders):
             raise ConfigError(given, why)
@@ -108,7 +110,7 @@ def warn(output: Output, files: GrantFiles) -> None:
 def _is_a_plugins(path: Path, folders: Sequence[Path]) -> str:
     """Why a file could be a plugin's own doing, or nothing."""
     real = path.resolve()
-    if real.with_name(MANIFEST).exists():
+    if has_manifest(real.parent):
         return "lies in a plugin's folder, and a plugin grants itself nothing"
     for folder in folders:
         if real.is_relative_to(folder):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from plughost.catalog.discovery import discover
 from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig, Layer, Limits, Sandbox
 from plughost.errors import PlughostError, UnknownPlugin
@@ -21,7 +20,7 @@ from plughost.units import format_bytes
 from plughost_protocol import ErrorCode
 
 from .exit_codes import ExitCode
-from .folders import folders_or_default
+from .folders import look_in
 from .grant_files import read_grants
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
@@ -45,8 +44,8 @@ class ShowOptions:
 
 def show_plan(output: Output, options: ShowOptions) -> ExitCode:
     """Compute the plan as a host would, and show it. 7 if a grant that it needs is missing."""
-    folders = folders_or_default(options.folders)
-    found, refused = discover(folders)
+    folders = options.folders
+    found, refused = look_in(folders)
     plugin = next((each for each in found if each.manifest.id == options.plugin), None)
     if plugin is None:
         for broken in refused:
@@ -59,7 +58,7 @@ def show_plan(output: Output, options: ShowOptions) -> ExitCode:
         shared_template=options.shared_template,
     )
     policy = Policy(options.plugin, plugin.manifest.asks(), config.grants)
-    refusal = policy.refusal(protected_paths((each.root for each in found), config.state_folder))
+    refusal = policy.refusal(protected_paths((each.code for each in found), config.state_folder))
     limits = limits_for(plugin, config)
     try:
         plan = plan_for(plugin, policy, limits, config, this_machine())

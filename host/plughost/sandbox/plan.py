@@ -169,7 +169,11 @@ def make_plan(
     python: Interpreter,
     machine: Machine,
 ) -> SandboxPlan:
-    """The plan for one plugin. Raises `PlanRefused` where this machine cannot meet it."""
+    """The plan for one plugin, whose code is `root`: a folder, or one file.
+
+    Raises `PlanRefused` where this machine cannot meet it.
+    """
+    folder = root.parent if root.is_file() else root
     layers = _layers(sandbox, machine)
     user = _user(plugin_id, layers, machine)
     if access.network and not {Layer.NAMESPACES, Layer.MOUNTS, Layer.SECCOMP} <= layers:
@@ -193,7 +197,7 @@ def make_plan(
         files.files.update(access.network.files)
     has_view = Layer.MOUNTS in layers
     if user is not None and not has_view:
-        _check_reach(user, (*python.libraries, str(root), str(Path(data).parent)))
+        _check_reach(user, (*python.libraries, str(folder), str(Path(data).parent)))
     return SandboxPlan(
         plugin_id=plugin_id,
         layers=layers,
@@ -201,7 +205,7 @@ def make_plan(
         view=files.view(limits.temporary_size) if has_view else None,
         data_folder=data,
         environment=_environment(data, access, has_view=has_view),
-        working_folder=str(root),
+        working_folder=str(folder),
         rlimits=_rlimits(limits, layers, user, machine),
         user=user,
         system_calls=SyscallRules(
