@@ -109,7 +109,7 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
                         server.serve(host)
                         await run.stop.wait()
                         server.stop_accepting()
-                        run.say_what_is_open(server.open_requests)
+                        run.say_what_is_open(server.open_calls)
                 await server.flush()
     return run.exit_code()
 

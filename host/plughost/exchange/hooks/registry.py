@@ -44,6 +44,8 @@ class HookStats:
     """Of these: it did not answer in time."""
     stopped: int = 0
     """Events that it stopped, and events and calls that it refused."""
+    missed: int = 0
+    """Events that it was not asked to handle: the hooks were too slow for them."""
 
 
 @dataclass(frozen=True, slots=True)
