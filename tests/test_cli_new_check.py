@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,36 @@ def test_a_new_plugin_passes_its_check_its_tests_and_answers_a_call(tmp_path: Pa
     )
     assert tests.returncode == 0, tests.stdout
     assert "2 passed" in tests.stdout
+
+
+def test_a_new_plugin_that_uses_services_is_typed_and_passes_its_tests(tmp_path: Path) -> None:
+    made = plughost("new", "my-notes", "--dir", tmp_path, "--example", "services")
+    root = tmp_path / "my-notes"
+    assert f"plughost call --dir {root} my-notes.note 'text=buy tea'" in made.out
+    check = plughost("check", root)
+    assert (check.code, "my-notes.noted" in check.out) == (0, True), check
+    for command in (
+        ["pytest", "-q", "-p", "no:cacheprovider", str(root)],
+        ["ruff", "check", "--isolated", str(root)],
+        ["mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(root / "plugin.py")],
+    ):
+        if command[0] != "pytest" and find_spec(command[0]) is None:
+            continue  # of the extra `lint`, which the tests do not need
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_example_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
+    done = plughost("new", "demo", "--dir", tmp_path, "--example", "servces")
+    assert (done.code, "--example hello or services" in done.err) == (2, True), done
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bad_id_is_wrong_usage(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ async def test_requests_that_wait_hold_no_more_than_two_frames_of_memory(
 ) -> None:
     make_plugin("patient", PATIENT)
     folder = make_plugin("greedy", GREEDY, permissions=PERMISSIONS)
-    async with Host([folder], trusting(limits=Limits(memory="1GB"))) as host:  # type: ignore[arg-type]
+    async with Host([folder], trusting(limits=Limits(memory=1_000_000_000))) as host:
         answers = await host.call("greedy.hand_over", {"times": 4, "size": 10_000_000})
         assert answers.count("10000000") == 3
         [refusal] = set(answers) - {"10000000"}

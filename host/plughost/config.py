@@ -24,7 +24,7 @@ from .service_config import (
     StorageConfig,
     UsersConfig,
 )
-from .units import KiB, MiB, format_bytes, parse_bytes, parse_share
+from .units import KiB, MiB, OrText, format_bytes, parse_bytes, parse_share
 
 __all__ = [
     "GRANT_ALL_ASKED",
@@ -68,9 +68,9 @@ def _check_positive(settings: Any, may_be_zero: tuple[str, ...] = ()) -> None:
 class Limits:
     """What one worker may use. Sizes are bytes, times seconds; text such as `100MB` is read."""
 
-    memory: int = 256 * MiB
+    memory: OrText[int] = 256 * MiB  # type: ignore[assignment]  # no descriptor at run time
     """Resident memory of the worker and its child processes; over it, the worker is killed."""
-    cpu: float = 1.0
+    cpu: OrText[float] = 1.0  # type: ignore[assignment]  # as above
     """Processor cores' worth of time, child processes included; the worker is held to it."""
     call_timeout: float = 30.0
     """The deadline of a call that names none, and whose tool and manifest name none."""
@@ -146,9 +146,9 @@ class Totals:
     """What all workers together may use; None leaves it open."""
 
     workers: int | None = None
-    memory: int | None = None
+    memory: OrText[int | None] = None  # type: ignore[assignment]  # as in Limits
     """Bytes; over it, the worker that uses most is killed."""
-    cpu: float | None = None
+    cpu: OrText[float | None] = None  # type: ignore[assignment]  # as in Limits
     """Cores; the busy workers share it evenly."""
 
     def __post_init__(self) -> None:

@@ -225,7 +225,7 @@ class RateLimited(PlughostError):
     def __init__(self, plugin_id: str, service: str, retry_after: float) -> None:
         super().__init__(
             f"plugin {plugin_id!r} asks {service!r} too often: "
-            f"try again in {format_seconds(retry_after)}"
+            f"try again in {format_seconds(retry_after)}, or let the operator raise its Rates"
         )
         self.plugin_id = plugin_id
         self.service = service

@@ -1,9 +1,37 @@
 """Sizes and shares as people write them: `100MB`, `50%`."""
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-__all__ = ["KiB", "MiB", "format_bytes", "format_seconds", "parse_bytes", "parse_share"]
+__all__ = [
+    "KiB",
+    "MiB",
+    "OrText",
+    "format_bytes",
+    "format_seconds",
+    "parse_bytes",
+    "parse_share",
+]
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+
+    class OrText(Generic[T]):
+        """The type of a field that is given as a number or as text, and is a number then.
+
+        Type checkers read it as a descriptor; at run time `OrText[int]` is `int`.
+        """
+
+        def __get__(self, instance: object, owner: object) -> T: ...
+        def __set__(self, instance: object, value: T | str) -> None: ...
+
+else:
+
+    class OrText:
+        def __class_getitem__(cls, kind):
+            return kind
+
 
 KiB: Final = 1024
 MiB: Final = 1024 * KiB

@@ -254,12 +254,21 @@ def new(
     folder: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="The folder to make it in.")
     ] = Path(),
+    example: Annotated[
+        str,
+        typer.Option(
+            "--example",
+            metavar="EXAMPLE",
+            help="What it begins with: hello, one tool; services, which uses storage, events "
+            "and a scheduled task.",
+        ),
+    ] = "hello",
     json: Json = False,
 ) -> None:
     """Make a new plugin that works, with a test."""
     from .new import new_plugin
 
-    raise typer.Exit(new_plugin(Output(json=json, debug=_Settings.debug), name, folder))
+    raise typer.Exit(new_plugin(Output(json=json, debug=_Settings.debug), name, folder, example))
 
 
 @app.command()
