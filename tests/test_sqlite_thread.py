@@ -256,6 +256,44 @@ async def test_a_store_damaged_while_in_use_is_given_up_and_logged(
     assert record.message.startswith(f"words: {path}: it is damaged")
 
 
+@on_both_loops
+async def test_a_database_that_was_locked_at_first_is_tried_again_after_a_pause(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def impatient(path: Path) -> Connection:
+        return sqlite3.connect(path, isolation_level=None, timeout=0)
+
+    path, now = tmp_path / "words.db", [0.0]
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    lazy = LazySqlite(SqliteThread(path, SCHEMA, connect=impatient), "words", clock=lambda: now[0])
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await lazy.read(words)
+    holder.close()
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await lazy.read(words)
+    assert len(caplog.records) == 1
+    now[0] += 5
+    await lazy.write(lambda connection: add("one", connection))
+    assert await lazy.read(words) == ["one"]
+    await lazy.aclose()
+
+
+async def test_a_database_that_cannot_be_used_at_all_is_not_tried_again(tmp_path: Path) -> None:
+    path, now = tmp_path / "words.db", [0.0]
+    async with opened(path, LATER):
+        pass
+    lazy = LazySqlite(SqliteThread(path, SCHEMA), None, clock=lambda: now[0])
+    with pytest.raises(StoreTooNew):
+        await lazy.read(words)
+    path.unlink()
+    now[0] += 1e6
+    with pytest.raises(StoreTooNew):
+        await lazy.read(words)
+    await lazy.aclose()
+
+
 async def test_two_processes_see_what_each_other_commits(tmp_path: Path) -> None:
     path = tmp_path / "words.db"
     code = (

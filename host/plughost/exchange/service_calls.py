@@ -25,7 +25,7 @@ from plughost_protocol.services import (
     WithdrawService,
 )
 
-from .calls import CallContext, Caller, decode_params
+from .calls import CallContext, Caller, decode_params, in_chain
 from .services import Provided, Service, ServicePlugin, ServiceRegistry
 
 __all__ = ["ServiceExchange", "ServiceProxy", "Services"]
@@ -100,7 +100,7 @@ class ServiceExchange(HostService):
             provided, within = await self._return_of(provider, service, wanted or math.inf)
         entry = provided.entry(method)
         params = entry.arguments(positional, named)
-        return await self._caller.call(entry, params, context, within)
+        return await self._caller.call(entry, params, in_chain(context), within)
 
     # Plugins
 

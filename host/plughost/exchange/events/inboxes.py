@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from plughost.catalog.event_names import EventPattern
+from plughost.exchange.chain import inside
 
 from .backlog import Backlog, Entry
 from .bus import EventBus
@@ -105,16 +106,18 @@ class EventStream(_Inbox):
         return self
 
     async def __anext__(self) -> Event:
+        # Before it takes one: an event that was taken is not lost to who is cancelled here.
+        await anyio.lowlevel.checkpoint()
         while True:
             entry = self._take()
             if entry is not None:
                 # What becomes of it is the application's own business.
                 self._bus.trace.ended(entry.admitted.event, entry.delivery, "handled")
-                await anyio.lowlevel.checkpoint()
                 return self._event(entry)
             if self._closed:
                 raise StopAsyncIteration
-            self._more = anyio.Event()
+            if self._more is None:  # else another task waits for the next one already
+                self._more = anyio.Event()
             await self._more.wait()
 
     def close(self) -> None:
@@ -165,9 +168,10 @@ class EventListener(_Inbox):
         event = self._event(entry)
         outcome = "handled"
         try:
-            result = self._callback(event)
-            if inspect.isawaitable(result):
-                await result
+            with inside(event.meta.caller):
+                result = self._callback(event)
+                if inspect.isawaitable(result):
+                    await result
         except Exception as exc:  # noqa: BLE001 - the application's; the other subscribers go on
             _log.exception("the callback %r for event %s failed", self._callback, event.name)
             outcome = f"failed: {exc!r}"[:200]

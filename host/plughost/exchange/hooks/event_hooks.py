@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from plughost.exchange.chain import current_chain
 from plughost.exchange.events.errors import EventRefused
 from plughost.exchange.events.event import HOST, Event
 from plughost.exchange.events.names import plain_name
@@ -13,7 +14,7 @@ from plughost_protocol.hooks import HookAnswer
 
 from .given import GivenEvent
 from .registry import APPLICATION, Hook
-from .runner import HookRunner, callers, current_chain, decoded, within
+from .runner import HookRunner, callers, decoded, within
 
 __all__ = ["EventHookChain", "HookResult"]
 
