@@ -82,6 +82,8 @@ class PluginStatus(Struct, frozen=True):
     errors: int = 0
     problem: str = ""
     """Why it does not run; of one that does, how its last worker ended."""
+    reload_error: str = ""
+    """Why the last reload failed, while what ran before goes on."""
     stderr: tuple[str, ...] = ()
     """The last lines that the dead worker wrote there."""
     stack: str = ""

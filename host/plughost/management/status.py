@@ -36,6 +36,7 @@ def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         calls=plugin.stats.calls,
         errors=plugin.stats.errors,
         problem=plugin.error or (str(end) if end else ""),
+        reload_error=plugin.reload_error,
         stderr=end.stderr if end else (),
         stack=end.stack if end else "",
         degraded=host.config.sandbox_of(plugin.id).waived,

@@ -23,6 +23,8 @@ class Assignment:
     grants: tuple[str, ...]
     config: Mapping[str, Any]
     plan: SandboxPlan
+    timeout: float
+    """The deadline, in seconds, of what it offers without one."""
     tenancy: Tenancy | None = None
     """Its time in a cgroup; None leaves its limits to the watch."""
 

@@ -77,7 +77,6 @@ class Subscription:
         "once",
         "pacer",
         "pattern",
-        "since",
     )
 
     def __init__(
@@ -89,15 +88,12 @@ class Subscription:
         *,
         generation: int,
         once: bool,
-        since: int,
     ) -> None:
         self.id = number
         self.pattern = pattern
         self.pacer = pacer
         self.generation = generation
         self.once = once
-        self.since = since
-        """The number of the last event before it: it gets those that follow."""
         self.busy = False
         """Whether it is being delivered to, or waits for its turn."""
         self.lost = 0
