@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"]),
 ]
 
-QUICK = Rates(operations=1_000_000)
+QUICK = Rates(operations=None)
 STORES = ["tools:register", "storage:read", "storage:write"]
 
 
@@ -70,14 +70,15 @@ async def test_what_is_open_ends_in_the_old_worker_which_can_still_ask_its_host(
             while not await host.call("demo.began", {"name": "one"}):
                 pass
             old = host.plugin("demo").worker
+            assert old is not None
             versions.write(2, HOLDS)
             await host.reload("demo")
             assert await host.call("demo.version") == 2
             assert len(host.plugin("demo").workers) == 2
-            assert old is not None
             assert old.exit is None
             await host.call("demo.release", {"name": "one"})
         assert results == [["one", 1]]
+        assert old is not None
         await old.wait()
         assert old.exit is not None
         assert old.exit.cause is Cause.STOPPED
@@ -115,21 +116,38 @@ async def test_the_tools_are_those_of_the_new_version(tmp_path: Path) -> None:
         assert await host.call("demo.edition", {"number": 1}) == [1, 2]
 
 
-HANGS_AT_LOAD = (
+WAITS_AT_LOAD = (
     ANSWERS
     + """
 
 async def on_load(api):
-    while not await api.storage.get("go"):
+    while not await api.call("gate.is_open"):
         await asyncio.sleep(0.01)
 
 plugin.on_load = on_load
 """
 )
+GATE = """
+from plughost_sdk import Plugin
+
+plugin = Plugin()
+is_open_now = False
+
+@plugin.tool
+def is_open() -> bool:
+    return is_open_now
+
+@plugin.tool
+def open() -> None:
+    global is_open_now
+    is_open_now = True
+"""
+USES_GATE = ["tools:register", "tools:execute"]
 
 
 async def test_the_old_worker_may_die_while_the_new_one_loads(tmp_path: Path) -> None:
-    versions = Versions(tmp_path, permissions=STORES)
+    Versions(tmp_path, "gate").write(1, GATE)
+    versions = Versions(tmp_path, permissions=USES_GATE)
     versions.write(1)
     async with Host([tmp_path], trusting(rates=QUICK)) as host:
         plugin = host.plugin("demo")
@@ -139,7 +157,7 @@ async def test_the_old_worker_may_die_while_the_new_one_loads(tmp_path: Path) ->
             answers.append(await host.call("demo.version", {"number": 5}))
 
         async with anyio.create_task_group() as tasks:
-            versions.write(2, HANGS_AT_LOAD)
+            versions.write(2, WAITS_AT_LOAD)
             tasks.start_soon(host.reload, "demo")
             while len(plugin.workers) < 2:
                 await anyio.lowlevel.checkpoint()
@@ -149,17 +167,9 @@ async def test_the_old_worker_may_die_while_the_new_one_loads(tmp_path: Path) ->
                 await anyio.lowlevel.checkpoint()
             for _ in range(3):
                 tasks.start_soon(call)
-            await _store(host, "go", True)
+            await host.call("gate.open")
         assert answers == [[5, 2]] * 3
         assert (plugin.state, plugin.version, plugin.restarts) == (State.ACTIVE, "2.0.0", 0)
-
-
-async def _store(host: Host, key: str, value: object) -> None:
-    """Into the store of the plugin, past it."""
-    store = next(s for s in host._services if type(s).__name__ == "StorageService")
-    from msgspec import msgpack
-
-    await store._store.set("demo", key, msgpack.encode(value), *[None] * 0)
 
 
 async def test_the_new_worker_is_restarted_as_the_policy_says(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from .errors import (
         CallTimeout,
+        CommandTimeout,
         ConfigError,
         HostMisuse,
         InvalidParams,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         QuotaExceeded,
         RateLimited,
         StartFailed,
+        StillNeeded,
         TooDeep,
         ToolError,
         UndeclaredDependency,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from .exchange.tools import Tool
     from .exits import Cause, WorkerExit
     from .host import Host
+    from .lifecycle.commands import CommandOutcome
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
     from .memory_store import Embedder, Memory, MemoryMatch, MemoryStore, MemoryType
@@ -87,6 +90,8 @@ __all__ = [
     "CallRefused",
     "CallTimeout",
     "Cause",
+    "CommandOutcome",
+    "CommandTimeout",
     "ConfigError",
     "Embedder",
     "Event",
@@ -133,6 +138,7 @@ __all__ = [
     "Service",
     "StartFailed",
     "State",
+    "StillNeeded",
     "StorageConfig",
     "TooDeep",
     "TooManyHops",
@@ -160,9 +166,10 @@ _HOMES = {
     "blocking": "BlockingHost",
     "config": "GRANT_ALL_ASKED HostConfig Layer Limits PluginConfig Restart Sandbox Totals",
     "errors": (
-        "CallTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning Overloaded "
-        "PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited StartFailed "
-        "TooDeep ToolError UndeclaredDependency UnknownPlugin UnknownService UnknownTool WorkerDied"
+        "CallTimeout CommandTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning "
+        "Overloaded PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited "
+        "StartFailed StillNeeded TooDeep ToolError UndeclaredDependency UnknownPlugin "
+        "UnknownService UnknownTool WorkerDied"
     ),
     "exchange.calls": "CallContext Outcome",
     "exchange.events.errors": (
@@ -177,6 +184,7 @@ _HOMES = {
     "exchange.tools": "Tool",
     "exits": "Cause WorkerExit",
     "host": "Host",
+    "lifecycle.commands": "CommandOutcome",
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
     "memory_store": "Embedder Memory MemoryMatch MemoryStore MemoryType",

@@ -134,7 +134,10 @@ class Commands:
         """
         if command not in COMMANDS:
             raise HostMisuse(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
-        names = await self._all_for(command) if plugins is None else [fspath(plugin) for plugin in plugins]
+        if plugins is None:
+            names = await self._all_for(command)
+        else:
+            names = [fspath(plugin) for plugin in plugins]
         outcomes: list[CommandOutcome] = []
         for name in self._in_order(command, names):
             if any(outcome.plugin == name for outcome in outcomes):  # it was taken along

@@ -2,14 +2,15 @@
 
 import msgspec
 
-from plughost.errors import NotRunning, PlughostError, UnknownPlugin, UnknownTool
+from plughost.errors import NotRunning, PlughostError, StillNeeded, UnknownPlugin, UnknownTool
 from plughost.host import Host
+from plughost.lifecycle.commands import CommandOutcome
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.lifecycle.states import State
 
-from .control import PluginStatus, ToolInfo
+from .control import CommandResult, PluginStatus, ToolInfo
 
-__all__ = ["better_error", "plugin_statuses", "tools_of"]
+__all__ = ["better_error", "command_result", "plugin_statuses", "tools_of"]
 
 
 def plugin_statuses(host: Host) -> list[PluginStatus]:
@@ -40,6 +41,19 @@ def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         stderr=end.stderr if end else (),
         stack=end.stack if end else "",
         degraded=host.config.sandbox_of(plugin.id).waived,
+    )
+
+
+def command_result(outcome: CommandOutcome) -> CommandResult:
+    """How a command on one plugin ended."""
+    error = outcome.error
+    return CommandResult(
+        outcome.plugin,
+        outcome.state,
+        outcome.version,
+        "" if error is None else error.code,
+        "" if error is None else str(error),
+        error.needed_by if isinstance(error, StillNeeded) else (),
     )
 
 
