@@ -121,9 +121,16 @@ class Limits:
     """What it may have the host remember of one user."""
     memories_size: int = 100 * MiB
     """Bytes of all that it has the host remember, half a KiB for each memory included."""
+    recycle_calls: int | None = None
+    """After so many calls, the worker is replaced by a new one; None: never for that."""
+    recycle_after: float | None = None
+    """After so long, the worker is replaced by a new one; None: never for that."""
+    recycle_memory: int | None = None
+    """From so much resident memory on, the worker is replaced by a new one; None: never."""
 
     def __post_init__(self) -> None:
-        for name, parse in (("memory", parse_bytes), ("cpu", parse_share)):
+        parsers = (("memory", parse_bytes), ("cpu", parse_share), ("recycle_memory", parse_bytes))
+        for name, parse in parsers:
             value = getattr(self, name)
             if isinstance(value, str):
                 try:

@@ -29,6 +29,7 @@ from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome, Commands
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.lifecycle.quarters import SharedQuarters
+from plughost.lifecycle.recycling import Recycler
 from plughost.lifecycle.roster import Roster
 from plughost.lifecycle.surroundings import Surroundings
 from plughost.policy.grants import check_grants
@@ -119,7 +120,8 @@ class Host:
             if isinstance(groups, CgroupTree):
                 await anyio.to_thread.run_sync(groups.sweep)
                 stack.callback(groups.close)
-            self._set_up(current_reactor(tasks), groups)
+            reactor = current_reactor(tasks)
+            self._set_up(reactor, groups)
             for service in self._services:
                 stack.push_async_callback(_close, service)
                 await service.open()
@@ -127,6 +129,7 @@ class Host:
             stack.push_async_callback(self._stop_all)
             tasks.start_soon(self._watch.run)
             tasks.start_soon(self._disk_watch.run)
+            tasks.start_soon(Recycler(self._plugins, self.usage, reactor).run)
             await self._roster.start_all()
             await self._hooks.moments.startup()
             self._bus.post("system:startup", None, Origin(HOST))
