@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from plughost import (
+    BlockingHost,
     CommandTimeout,
     Host,
     HostConfig,
@@ -236,3 +239,22 @@ async def test_a_disabled_plugin_is_not_loaded_but_enabled(tmp_path: Path) -> No
         await host.enable("demo")
         assert host.plugin("demo").pid == pid
         assert await host.call("demo.version", {"number": 1}) == [1, 1]
+
+
+async def test_plain_code_has_the_same_commands(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    versions.write(1)
+
+    def run() -> None:
+        with BlockingHost([tmp_path], trusting()) as host:
+            versions.write(2)
+            host.reload("demo")
+            assert host.call("demo.version", {"number": 1}) == [1, 2]
+            assert host.health()["demo"].status == "healthy"
+            host.disable("demo")
+            host.enable("demo")
+            assert host.unload("demo") == ["demo"]
+            assert host.load("demo") == ["demo"]
+            assert [outcome.state for outcome in host.command("reload")] == ["active"]
+
+    await anyio.to_thread.run_sync(run)

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from plughost import Cause, Host, Rates, StartFailed, State, UnknownTool, WorkerDied

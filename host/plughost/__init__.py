@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .blocking import BlockingHost
     from .config import (
         GRANT_ALL_ASKED,
+        HealthConfig,
         HostConfig,
         Layer,
         Limits,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from .exits import Cause, WorkerExit
     from .host import Host
     from .lifecycle.commands import CommandOutcome
+    from .lifecycle.health import Health, HealthStatus
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
     from .memory_store import Embedder, Memory, MemoryMatch, MemoryStore, MemoryType
@@ -97,6 +99,9 @@ __all__ = [
     "Event",
     "EventRefused",
     "EventsConfig",
+    "Health",
+    "HealthConfig",
+    "HealthStatus",
     "HookFailed",
     "HookInfo",
     "HookResult",
@@ -164,7 +169,9 @@ __all__ = [
 # at run time; a test holds it against the imports above.
 _HOMES = {
     "blocking": "BlockingHost",
-    "config": "GRANT_ALL_ASKED HostConfig Layer Limits PluginConfig Restart Sandbox Totals",
+    "config": (
+        "GRANT_ALL_ASKED HealthConfig HostConfig Layer Limits PluginConfig Restart Sandbox Totals"
+    ),
     "errors": (
         "CallTimeout CommandTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning "
         "Overloaded PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited "
@@ -185,6 +192,7 @@ _HOMES = {
     "exits": "Cause WorkerExit",
     "host": "Host",
     "lifecycle.commands": "CommandOutcome",
+    "lifecycle.health": "Health HealthStatus",
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
     "memory_store": "Embedder Memory MemoryMatch MemoryStore MemoryType",

@@ -29,6 +29,7 @@ from .units import KiB, MiB, format_bytes, parse_bytes, parse_share
 __all__ = [
     "GRANT_ALL_ASKED",
     "MIN_MEMORY",
+    "HealthConfig",
     "HostConfig",
     "Layer",
     "Limits",
@@ -243,6 +244,25 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """From when on a plugin is not healthy. Times are seconds."""
+
+    window: float = 60.0
+    """The time in which calls are counted."""
+    error_rate: float = 0.05
+    """Of the calls, so many failed: it is degraded; where half of them did, unhealthy."""
+    least_calls: int = 20
+    """With fewer calls in the window, their errors say nothing."""
+    memory_share: float = 0.8
+    """Of its memory limit, so much in use: it is degraded."""
+    timeout: float = 5.0
+    """For a plugin's own answer."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+
+@dataclass(frozen=True, slots=True)
 class PluginConfig:
     """What the operator decides for one plugin; None takes the host's own."""
 
@@ -292,6 +312,7 @@ class HostConfig:
     users: UsersConfig = UsersConfig()
     events: EventsConfig = EventsConfig()
     hooks: HooksConfig = HooksConfig()
+    health: HealthConfig = HealthConfig()
     resolver: Callable[[str, int], Awaitable[Sequence[str]]] | None = None
     """From host name and port to addresses as text; None for the machine's own resolver."""
 

@@ -27,6 +27,7 @@ from plughost.exchange.tools import Tool, ToolRegistry
 from plughost.lifecycle.callbacks import Callbacks
 from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome, Commands
+from plughost.lifecycle.health import Health, HealthMonitor
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.lifecycle.quarters import SharedQuarters
 from plughost.lifecycle.recycling import Recycler
@@ -129,6 +130,7 @@ class Host:
             stack.push_async_callback(self._stop_all)
             tasks.start_soon(self._watch.run)
             tasks.start_soon(self._disk_watch.run)
+            tasks.start_soon(self._health.run)
             tasks.start_soon(Recycler(self._plugins, self.usage, reactor).run)
             await self._roster.start_all()
             await self._hooks.moments.startup()
@@ -148,6 +150,7 @@ class Host:
             reactor, (method for service in self._services for method in service.methods)
         )
         self._watch = ResourceWatch(config.totals, reactor.now, self._roster.live_workers)
+        self._health = HealthMonitor(self._plugins, config.health, reactor)
         self._disk_watch = DiskWatch(reactor.now, self._roster.live_workers)
         surroundings = Surroundings(
             reactor=reactor,
@@ -303,6 +306,22 @@ class Host:
         """Memory and CPU of a plugin's worker at the last look."""
         worker = self.plugin(plugin_id).worker
         return Usage() if worker is None else self._watch.usage(worker)
+
+    async def health(self, *plugin_ids: str) -> dict[str, Health]:
+        """How well all plugins do, or these, by id: what the host sees, and what they say.
+
+        Takes at most `HealthConfig.timeout`. Raises `UnknownPlugin`.
+        """
+        found: dict[str, Health] = {}
+
+        async def check(plugin: HostedPlugin) -> None:
+            found[plugin.id] = await self._health.check(plugin, self.usage(plugin.id))
+
+        plugins = [self.plugin(plugin_id) for plugin_id in plugin_ids or self._plugins]
+        async with anyio.create_task_group() as tasks:
+            for plugin in plugins:
+                tasks.start_soon(check, plugin)
+        return {plugin.id: found[plugin.id] for plugin in plugins}
 
     @property
     def memory(self) -> MemoryService:

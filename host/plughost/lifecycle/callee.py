@@ -7,7 +7,7 @@ import anyio
 import msgspec
 
 from plughost.config import Limits
-from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError
+from plughost.errors import CallTimeout, InvalidParams, NotRunning, Overloaded, PlughostError
 from plughost.reactor import Reactor
 from plughost.rpc.calls import CallTimes
 from plughost.rpc.worker import Worker
@@ -26,6 +26,8 @@ class PluginStats:
     calls: int = 0
     errors: int = 0
     timeouts: int = 0
+    invalid: int = 0
+    """Of the errors, those that were the callers' own: parameters that do not fit."""
     restarts: int = 0
     """Workers that were started in place of a dead one."""
     swaps: int = 0
@@ -111,3 +113,4 @@ class Callee:
         if error is not None:
             stats.errors += 1
             stats.timeouts += isinstance(error, CallTimeout)
+            stats.invalid += isinstance(error, InvalidParams)

@@ -19,7 +19,7 @@ __all__ = ["Recycler"]
 _log: Final = logging.getLogger("plughost")
 
 _LOOK: Final = 0.5  # seconds between two looks at all of them
-_PAUSE: Final = 60.0  # seconds after a failure: what does not load now will not at once
+_PAUSE: Final = 60.0  # seconds after what would fail or be needed again at once
 _DEADLINE: Final = 120.0  # seconds that a swap has, those included that it waits for others
 _AT_ONCE: Final = 2  # swaps under way, so that plugins which began together are no storm
 
@@ -73,6 +73,9 @@ class Recycler:
             if plugin.active_worker is worker and plugin.state is State.ACTIVE:
                 plugin.log.note("info", f"its worker is recycled {reason}")
                 await plugin.swap(plugin.found)
+                if plugin.limits.recycle_memory is not None:
+                    # Or one that needs as much from its start on would be replaced without end.
+                    self._paused[plugin.id] = self._reactor.now() + _PAUSE
 
         try:
             await plugin.turns.take("recycle", _DEADLINE, act)

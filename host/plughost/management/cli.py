@@ -250,6 +250,18 @@ def _command(
 
 
 @app.command()
+def health(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="One plugin only.")] = "",
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Show how well the plugins of the running host do, and why some do not."""
+    from .health import show_health
+
+    _finish(json, lambda output: show_health(output, socket, plugin))
+
+
+@app.command()
 def tools(
     plugin: Annotated[str, typer.Argument(metavar="ID", help="One plugin only.")] = "",
     model_api: Annotated[

@@ -19,10 +19,13 @@ __all__ = [
     "CONTROL_LIMITS",
     "HOST_CALL",
     "HOST_COMMAND",
+    "HOST_HEALTH",
     "HOST_LIST",
     "HOST_TOOLS",
     "CallTool",
+    "CheckHealth",
     "CommandResult",
+    "HealthInfo",
     "ListPlugins",
     "ListTools",
     "Peer",
@@ -40,6 +43,8 @@ HOST_CALL: Final = "host.call"
 """Call a tool: answers with its result, or with a stream where credit comes with the call."""
 HOST_COMMAND: Final = "host.command"
 """Load, unload, reload, enable or disable plugins: answers with a list of `CommandResult`."""
+HOST_HEALTH: Final = "host.health"
+"""How well plugins do: answers with a list of `HealthInfo`."""
 
 # What a worker sends in a full frame goes on in a frame of ours, with a few bytes around it.
 CONTROL_LIMITS: Final = Limits(max_frame=MAX_FRAME + 64 * 1024)
@@ -65,6 +70,25 @@ class CallTool(Struct, frozen=True, forbid_unknown_fields=True):
     params: Raw
     timeout: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     """Seconds of wall time; never more than the operator's limit."""
+
+
+class CheckHealth(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.health`."""
+
+    plugin: Annotated[str, Meta(max_length=200)] = ""
+    """One plugin's id, or nothing for all."""
+
+
+class HealthInfo(Struct, frozen=True):
+    """What `plughost.Health` holds."""
+
+    plugin: str
+    status: str
+    reasons: list[str]
+    state: str
+    error_rate: float
+    memory: float
+    details: dict[str, Any]
 
 
 class RunCommand(Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,10 +31,13 @@ from .control import (
     CONTROL_LIMITS,
     HOST_CALL,
     HOST_COMMAND,
+    HOST_HEALTH,
     HOST_LIST,
     HOST_TOOLS,
     CallTool,
+    CheckHealth,
     CommandResult,
+    HealthInfo,
     ListPlugins,
     ListTools,
     PluginStatus,
@@ -115,6 +118,11 @@ class ControlClient:
             HOST_COMMAND, encode(params), _times(None), CallMeta(), label="the host"
         )
         return msgspec.convert(answer, list[CommandResult])
+
+    async def health(self, plugin_id: str = "") -> list[HealthInfo]:
+        """How well one plugin does, or all."""
+        answer = await self._ask(HOST_HEALTH, CheckHealth(plugin_id))
+        return msgspec.convert(answer, list[HealthInfo])
 
     async def events(self, params: ListEvents) -> list[EventInfo]:
         """The last events."""

@@ -40,9 +40,12 @@ from .control import (
     CONTROL_LIMITS,
     HOST_CALL,
     HOST_COMMAND,
+    HOST_HEALTH,
     HOST_LIST,
     HOST_TOOLS,
     CallTool,
+    CheckHealth,
+    HealthInfo,
     ListPlugins,
     ListTools,
     RunCommand,
@@ -257,6 +260,11 @@ class _Connection:
         )
         return list(map(command_result, outcomes))
 
+    async def check_health(self, _call: Call, params: CheckHealth) -> object:
+        found = await self._host.health(*filter(None, [params.plugin]))
+        infos = [msgspec.convert(h, HealthInfo, from_attributes=True) for h in found.values()]
+        return sorted(infos, key=lambda health: health.plugin)
+
     async def list_tools(self, _call: Call, params: ListTools) -> object:
         return tools_of(self._host, params.plugin)
 
@@ -369,6 +377,7 @@ class _TooLarge(PlughostError):
 
 _METHODS: Final[dict[str, _Method]] = {
     HOST_COMMAND: _Method(msgspec.msgpack.Decoder(RunCommand).decode, _Connection.run_command),
+    HOST_HEALTH: _Method(msgspec.msgpack.Decoder(CheckHealth).decode, _Connection.check_health),
     HOST_LIST: _Method(msgspec.msgpack.Decoder(ListPlugins).decode, _Connection.list_plugins),
     HOST_TOOLS: _Method(msgspec.msgpack.Decoder(ListTools).decode, _Connection.list_tools),
     HOST_EVENTS: _Method(msgspec.msgpack.Decoder(ListEvents).decode, _Connection.list_events),
