@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         RateLimited,
         StartFailed,
         StillNeeded,
+        Superseded,
         TooDeep,
         ToolError,
         UndeclaredDependency,
@@ -145,6 +146,7 @@ __all__ = [
     "State",
     "StillNeeded",
     "StorageConfig",
+    "Superseded",
     "TooDeep",
     "TooManyHops",
     "Tool",
@@ -175,7 +177,7 @@ _HOMES = {
     "errors": (
         "CallTimeout CommandTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning "
         "Overloaded PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited "
-        "StartFailed StillNeeded TooDeep ToolError UndeclaredDependency UnknownPlugin "
+        "StartFailed StillNeeded Superseded TooDeep ToolError UndeclaredDependency UnknownPlugin "
         "UnknownService UnknownTool WorkerDied"
     ),
     "exchange.calls": "CallContext Outcome",
