@@ -258,3 +258,27 @@ async def test_plain_code_has_the_same_commands(tmp_path: Path) -> None:
             assert [outcome.state for outcome in host.command("reload")] == ["active"]
 
     await anyio.to_thread.run_sync(run)
+
+
+async def test_a_host_that_stops_starts_nothing_more(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    versions.write(1)
+    refused: list[str] = []
+
+    async def reload(host: Host) -> None:
+        try:
+            await host.reload("demo")
+        except (HostMisuse, StartFailed) as exc:
+            refused.append(str(exc))
+
+    async with anyio.create_task_group() as tasks:
+        async with Host([tmp_path], trusting()) as host:
+            versions.write(2, SLEEPS)
+            tasks.start_soon(reload, host)
+            while len(host.plugin("demo").workers) < 2:
+                await anyio.lowlevel.checkpoint()
+            tasks.start_soon(reload, host)
+            await anyio.lowlevel.checkpoint()
+        assert host.plugin("demo").workers == []
+    assert len(refused) == 2
+    assert host.plugin("demo").state is State.UNLOADED

@@ -110,7 +110,7 @@ class Commands:
     async def enable(self, plugin_id: str, deadline: float = DEADLINE) -> None:
         """Have a plugin called again that was disabled. Raises `StartFailed`, `HostMisuse`."""
         plugin = self._plugin(plugin_id)
-        await plugin.turns.take("enable", deadline, plugin.enable)
+        await plugin.turns.take("enable", deadline, lambda: self._enable(plugin))
 
     async def disable(self, plugin_id: str, deadline: float = DEADLINE) -> None:
         """Have a plugin not called, with its worker kept. Raises `HostMisuse`."""
@@ -169,7 +169,8 @@ class Commands:
                 for one in found:
                     if one.manifest.id not in self._plugins:
                         self._roster.add(one)
-                return list(self._roster.in_state(*_LOADABLE))
+                names = self._roster.in_state(*_LOADABLE)
+                return list(filter(self._roster.may_start, names))
             case "unload":
                 return [name for name in self._plugins if self._plugins[name].is_wanted]
             case "reload":
@@ -214,7 +215,12 @@ class Commands:
     async def _load_known(self, plugin: HostedPlugin, deadline: float) -> None:
         await plugin.turns.take("load", deadline, lambda: self._load(plugin))
 
+    def _check_open(self) -> None:
+        if self._roster.is_closing:
+            raise HostMisuse("the host is stopping: it starts nothing any more")
+
     async def _load(self, plugin: HostedPlugin) -> None:
+        self._check_open()
         if plugin.state not in _LOADABLE:
             remedy = {State.DISABLED: "enable it"}.get(plugin.state, "reload it")
             raise HostMisuse(f"plugin {plugin.id!r} is {plugin.state}: {remedy} instead")
@@ -233,6 +239,7 @@ class Commands:
             raise
 
     async def _reload(self, plugin: HostedPlugin) -> None:
+        self._check_open()
         await plugin.settled()
         if plugin.state in _LOADABLE:
             await self._load(plugin)
@@ -243,6 +250,10 @@ class Commands:
         found = await _read_again(plugin)
         self._check_dependencies(found)
         await plugin.swap(found)
+
+    async def _enable(self, plugin: HostedPlugin) -> None:
+        self._check_open()
+        await plugin.enable()
 
     async def _disable(self, plugin: HostedPlugin) -> None:
         await plugin.settled()

@@ -31,6 +31,8 @@ class Roster:
         self.refused: list[Refused] = []
         """The folders that hold no acceptable plugin."""
         self.folders = list(folders)
+        self.is_closing = False
+        """Whether the host stops: nothing is started any more."""
         self._on_log = on_log
         self._surroundings: Surroundings
 
@@ -60,6 +62,10 @@ class Roster:
     def live_workers(self) -> list[Worker]:
         """All workers of all of them."""
         return [worker for plugin in self.plugins.values() for worker in plugin.workers]
+
+    def may_start(self, plugin_id: str) -> bool:
+        """Whether the operator wants it started with all others."""
+        return self._surroundings.config.of(plugin_id).enabled
 
     # Who needs whom
 
@@ -115,7 +121,7 @@ class Roster:
         async with anyio.create_task_group() as tasks:
             for plugin_id in order:
                 plugin = self.plugins[plugin_id]
-                if not self._surroundings.config.of(plugin_id).enabled:
+                if not self.may_start(plugin_id):
                     await plugin.disable()
                     started[plugin_id].set()
                 elif plugin_id in refused:
@@ -125,7 +131,8 @@ class Roster:
                     tasks.start_soon(start, plugin)
 
     async def stop_all(self, drain: float) -> None:
-        """Stop them, side by side; open calls have `drain` seconds."""
+        """Stop them, side by side, and for good; open calls have `drain` seconds."""
+        self.is_closing = True
         async with anyio.create_task_group() as tasks:
             for plugin in self.plugins.values():
                 tasks.start_soon(plugin.stop, drain)
