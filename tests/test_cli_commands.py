@@ -106,3 +106,24 @@ def test_wrong_usage_is_told(host: Process, socket: Path) -> None:
     assert plughost("reload", "base", "--deadline", "0", socket=socket).code == 2
     assert plughost("reload", "bsae", socket=socket).code == 4
     assert plughost("load", "base", socket=socket).code == 1
+
+
+def test_the_health_of_plugins_is_shown_with_its_reasons(
+    host: Process, socket: Path, tmp_path: Path
+) -> None:
+    well = plughost("health", socket=socket)
+    assert (well.code, well.out.count("healthy")) == (0, 2)
+    says = "from plughost_sdk import Plugin\nplugin = Plugin()\n"
+    says += "@plugin.health\ndef it() -> str:\n    return 'degraded: the queue is long'\n"
+    Versions(tmp_path, "slow").write(1, says)
+    assert plughost("load", "./slow", socket=socket, cwd=tmp_path).code == 0
+    slow = plughost("health", "slow", socket=socket)
+    assert slow.code == 1
+    assert "degraded" in slow.out
+    assert "the queue is long" in slow.out
+    assert [h["status"] for h in plughost("health", "--json", socket=socket).json] == [
+        "healthy",
+        "degraded",
+        "healthy",
+    ]
+    assert plughost("health", "nobody", socket=socket).code == 4

@@ -23,10 +23,10 @@ class Assignment:
     grants: tuple[str, ...]
     config: Mapping[str, Any]
     plan: SandboxPlan
-    timeout: float
-    """The deadline, in seconds, of what it offers without one."""
     tenancy: Tenancy | None = None
     """Its time in a cgroup; None leaves its limits to the watch."""
+    timeout: float | None = None
+    """The deadline, in seconds, of what it offers without one; None takes that of the limits."""
 
     def spawn(self, key: int) -> Spawn:
         """For the template."""

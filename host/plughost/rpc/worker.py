@@ -114,7 +114,7 @@ class Worker:
         self._template = template
         self._assignment = assignment
         self.limits = assignment.limits
-        self.timeout = assignment.timeout
+        self.timeout = assignment.timeout or assignment.limits.call_timeout
         """The deadline, in seconds, of what the plugin offers without one."""
         self._book = book
         self._owner = owner
