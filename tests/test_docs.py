@@ -63,6 +63,7 @@ PAGES: Final = {
 
 # What each tool of the plugins in the docs is called with, and what it answers.
 SAMPLES: Final[dict[str, tuple[dict[str, Any], object]]] = {
+    "print_page": ({"text": "one"}, None),
     "advise": ({"user": "ada"}, ["[semantic] Her favorite restaurant is Luigi's (1.0)"]),
     "blocks": ({"size": 2, "count": 2}, [b"\0\0", b"\0\0"]),
     "cities": ({}, ["Oslo"]),

@@ -315,7 +315,7 @@ async def running(folders: Path, state: Path, **settings: Any) -> AsyncIterator[
 
 def plan_of(host: Host) -> SandboxPlan:
     """As its next worker will have it."""
-    return host.plugin("peek")._quarters.plan()
+    return host.plugin("peek")._edition.quarters.plan()
 
 
 def is_there(path: str) -> bool:

@@ -21,6 +21,7 @@ from plughost.errors import (
 )
 from plughost.exits import Cause, WorkerExit
 from plughost.reactor import Reactor
+from plughost.rpc.standing import Standing
 from plughost.service_config import SchedulerConfig
 from plughost.services.router import Request
 from plughost.services.scheduler.schedule import BadSchedule
@@ -154,7 +155,7 @@ class Rig:
     async def ask(self, method: str, params: object, plugin: str = "a") -> Any:
         table = {row.name: row for row in self.service.methods}[f"scheduler.{method}"]
         decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(params), type=table.params)
-        worker: Any = type("Worker", (), {"exit": None})
+        worker: Any = type("Worker", (), {"exit": None, "standing": Standing.SERVING})
         request = Request(plugin, cast("Any", None), worker, cast("Any", None), None)
         answer = table.handler(request, decoded)
         return await answer if isinstance(answer, Awaitable) else answer

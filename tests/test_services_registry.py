@@ -13,6 +13,7 @@ from plughost.catalog.manifest import Manifest
 from plughost.exchange.entry import CompileBudget, OfferRefused
 from plughost.exchange.services import ServiceRegistry
 from plughost.exits import WorkerExit
+from plughost.rpc.standing import Standing
 from plughost.rpc.worker import Worker
 from plughost_protocol.services import MethodSpec, ProvideService
 
@@ -54,7 +55,9 @@ def _ticking(step: float) -> Callable[[], float]:
 
 
 def worker(plugin_id: str, exit: WorkerExit | None = None) -> Worker:
-    return cast("Worker", SimpleNamespace(plugin_id=plugin_id, exit=exit))
+    """One that is being loaded."""
+    facts = {"limits": Limits(), "timeout": 30.0, "standing": Standing.LOADING}
+    return cast("Worker", SimpleNamespace(plugin_id=plugin_id, exit=exit, **facts))
 
 
 def offer(name: str, *methods: str, **options: Any) -> ProvideService:
@@ -130,7 +133,7 @@ async def test_whose_a_service_was_is_known_until_another_takes_its_name() -> No
     assert services.plugin_of("declared").id == "three"
     await services.provide(worker("two"), offer("cache"))
     assert services.plugin_of("cache").id == "two"
-    services.withdraw("two", "cache")
+    services.withdraw(worker("two"), "cache")
     with pytest.raises(UnknownService):
         services.plugin_of("cache")
 
@@ -147,7 +150,7 @@ async def test_nobody_withdraws_what_another_provides() -> None:
     services = registry(Plugin("one"), Plugin("two"))
     await services.provide(worker("one"), offer("cache"))
     with pytest.raises(UnknownService):
-        services.withdraw("two", "cache")
+        services.withdraw(worker("two"), "cache")
 
 
 async def test_schemas_that_take_too_long_to_compile_are_refused() -> None:

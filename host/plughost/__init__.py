@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .blocking import BlockingHost
     from .config import (
         GRANT_ALL_ASKED,
+        HealthConfig,
         HostConfig,
         Layer,
         Limits,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
     from .errors import (
         CallTimeout,
+        CommandTimeout,
         ConfigError,
         HostMisuse,
         InvalidParams,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
         QuotaExceeded,
         RateLimited,
         StartFailed,
+        StillNeeded,
+        Superseded,
         TooDeep,
         ToolError,
         UndeclaredDependency,
@@ -62,6 +66,8 @@ if TYPE_CHECKING:
     from .exchange.tools import Tool
     from .exits import Cause, WorkerExit
     from .host import Host
+    from .lifecycle.commands import CommandOutcome
+    from .lifecycle.health import Health, HealthStatus
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
     from .memory_store import Embedder, Memory, MemoryMatch, MemoryStore, MemoryType
@@ -87,11 +93,16 @@ __all__ = [
     "CallRefused",
     "CallTimeout",
     "Cause",
+    "CommandOutcome",
+    "CommandTimeout",
     "ConfigError",
     "Embedder",
     "Event",
     "EventRefused",
     "EventsConfig",
+    "Health",
+    "HealthConfig",
+    "HealthStatus",
     "HookFailed",
     "HookInfo",
     "HookResult",
@@ -133,7 +144,9 @@ __all__ = [
     "Service",
     "StartFailed",
     "State",
+    "StillNeeded",
     "StorageConfig",
+    "Superseded",
     "TooDeep",
     "TooManyHops",
     "Tool",
@@ -158,11 +171,14 @@ __all__ = [
 # at run time; a test holds it against the imports above.
 _HOMES = {
     "blocking": "BlockingHost",
-    "config": "GRANT_ALL_ASKED HostConfig Layer Limits PluginConfig Restart Sandbox Totals",
+    "config": (
+        "GRANT_ALL_ASKED HealthConfig HostConfig Layer Limits PluginConfig Restart Sandbox Totals"
+    ),
     "errors": (
-        "CallTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning Overloaded "
-        "PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited StartFailed "
-        "TooDeep ToolError UndeclaredDependency UnknownPlugin UnknownService UnknownTool WorkerDied"
+        "CallTimeout CommandTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning "
+        "Overloaded PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited "
+        "StartFailed StillNeeded Superseded TooDeep ToolError UndeclaredDependency UnknownPlugin "
+        "UnknownService UnknownTool WorkerDied"
     ),
     "exchange.calls": "CallContext Outcome",
     "exchange.events.errors": (
@@ -177,6 +193,8 @@ _HOMES = {
     "exchange.tools": "Tool",
     "exits": "Cause WorkerExit",
     "host": "Host",
+    "lifecycle.commands": "CommandOutcome",
+    "lifecycle.health": "Health HealthStatus",
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
     "memory_store": "Embedder Memory MemoryMatch MemoryStore MemoryType",

@@ -16,6 +16,9 @@ from plughost.exchange.service_calls import ServiceProxy
 from plughost.exchange.services import Service
 from plughost.exchange.tools import Tool
 from plughost.host import Host
+from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
+from plughost.lifecycle.commands import CommandOutcome
+from plughost.lifecycle.health import Health
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.services.users.table import UserTable
 from plughost.supervision.logbook import LogEntry
@@ -134,6 +137,45 @@ class BlockingHost:
             )
         )
         return partial(self._portal.call, listener.off)
+
+    def load(self, plugin: str | PathLike[str], *, deadline: float = COMMAND_DEADLINE) -> list[str]:
+        """As `Host.load`."""
+        return self._portal.call(partial(self._host.load, plugin, deadline=deadline))
+
+    def unload(
+        self, plugin_id: str, *, cascade: bool = False, deadline: float = COMMAND_DEADLINE
+    ) -> list[str]:
+        """As `Host.unload`."""
+        unload = partial(self._host.unload, plugin_id, cascade=cascade, deadline=deadline)
+        return self._portal.call(unload)
+
+    def reload(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """As `Host.reload`."""
+        self._portal.call(partial(self._host.reload, plugin_id, deadline=deadline))
+
+    def enable(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """As `Host.enable`."""
+        self._portal.call(partial(self._host.enable, plugin_id, deadline=deadline))
+
+    def disable(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """As `Host.disable`."""
+        self._portal.call(partial(self._host.disable, plugin_id, deadline=deadline))
+
+    def command(
+        self,
+        command: str,
+        plugins: Iterable[str | PathLike[str]] | None = None,
+        *,
+        cascade: bool = False,
+        deadline: float = COMMAND_DEADLINE,
+    ) -> list[CommandOutcome]:
+        """As `Host.command`."""
+        run = partial(self._host.command, command, plugins, cascade=cascade, deadline=deadline)
+        return self._portal.call(run)
+
+    def health(self, *plugin_ids: str) -> dict[str, Health]:
+        """As `Host.health`."""
+        return self._portal.call(self._host.health, *plugin_ids)
 
     @property
     def services(self) -> "BlockingServices":

@@ -29,6 +29,7 @@ from .units import KiB, MiB, OrText, format_bytes, parse_bytes, parse_share
 __all__ = [
     "GRANT_ALL_ASKED",
     "MIN_MEMORY",
+    "HealthConfig",
     "HostConfig",
     "Layer",
     "Limits",
@@ -121,9 +122,16 @@ class Limits:
     """What it may have the host remember of one user."""
     memories_size: int = 100 * MiB
     """Bytes of all that it has the host remember, half a KiB for each memory included."""
+    recycle_calls: int | None = None
+    """After so many calls, the worker is replaced by a new one; None: never for that."""
+    recycle_after: float | None = None
+    """After so long, the worker is replaced by a new one; None: never for that."""
+    recycle_memory: int | None = None
+    """From so much resident memory on, the worker is replaced by a new one; None: never."""
 
     def __post_init__(self) -> None:
-        for name, parse in (("memory", parse_bytes), ("cpu", parse_share)):
+        parsers = (("memory", parse_bytes), ("cpu", parse_share), ("recycle_memory", parse_bytes))
+        for name, parse in parsers:
             value = getattr(self, name)
             if isinstance(value, str):
                 try:
@@ -236,6 +244,25 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """From when on a plugin is not healthy. Times are seconds."""
+
+    window: float = 60.0
+    """The time in which calls are counted."""
+    error_rate: float = 0.05
+    """Of the calls, so many failed: it is degraded; where half of them did, unhealthy."""
+    least_calls: int = 20
+    """With fewer calls in the window, their errors say nothing."""
+    memory_share: float = 0.8
+    """Of its memory limit, so much in use: it is degraded."""
+    timeout: float = 5.0
+    """For a plugin's own answer."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+
+@dataclass(frozen=True, slots=True)
 class PluginConfig:
     """What the operator decides for one plugin; None takes the host's own."""
 
@@ -285,6 +312,7 @@ class HostConfig:
     users: UsersConfig = UsersConfig()
     events: EventsConfig = EventsConfig()
     hooks: HooksConfig = HooksConfig()
+    health: HealthConfig = HealthConfig()
     resolver: Callable[[str, int], Awaitable[Sequence[str]]] | None = None
     """From host name and port to addresses as text; None for the machine's own resolver."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
 from plughost_protocol import ErrorCode
 
@@ -11,6 +12,7 @@ from .units import format_seconds
 
 __all__ = [
     "CallTimeout",
+    "CommandTimeout",
     "ConfigError",
     "HostMisuse",
     "InvalidParams",
@@ -23,6 +25,8 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "StartFailed",
+    "StillNeeded",
+    "Superseded",
     "TooDeep",
     "ToolError",
     "UndeclaredDependency",
@@ -31,6 +35,10 @@ __all__ = [
     "UnknownTool",
     "WorkerDied",
 ]
+
+
+STILL_NEEDED: Final = "still_needed"
+"""The error code of a plugin that cannot be unloaded, since others need it."""
 
 
 class PlughostError(Exception):
@@ -329,6 +337,54 @@ class StartFailed(PlughostError):
         self.plugin_id = plugin_id
         self.reason = reason
         self.exit = exit
+
+
+class CommandTimeout(PlughostError):
+    """Raised when a command on a plugin did not end by its deadline, and was given up.
+
+    `under_way` is the command of somebody else that it has waited for in vain; empty where it was
+    this command itself that took too long.
+    """
+
+    code = ErrorCode.TIMEOUT
+
+    def __init__(self, plugin_id: str, command: str, timeout: float, under_way: str = "") -> None:
+        seconds = format_seconds(timeout)
+        why = f"did not end within {seconds}, and was given up"
+        if under_way:
+            why = f"was not begun within {seconds}: {under_way!r} is under way"
+        super().__init__(f"{command!r} of plugin {plugin_id!r} {why}")
+        self.plugin_id = plugin_id
+        self.command = command
+        self.timeout = timeout
+        self.under_way = under_way
+
+
+class StillNeeded(PlughostError):
+    """Raised when a plugin that others need is to be unloaded. `needed_by` are their ids."""
+
+    code = STILL_NEEDED
+
+    def __init__(self, plugin_id: str, needed_by: Sequence[str]) -> None:
+        super().__init__(
+            f"plugin {plugin_id!r} is needed by {', '.join(needed_by)}: unload them first, or let "
+            "cascade take them along"
+        )
+        self.plugin_id = plugin_id
+        self.needed_by = tuple(needed_by)
+
+
+class Superseded(PlughostError):
+    """Raised when a worker registers something after another one has taken its place."""
+
+    code = ErrorCode.NOT_RUNNING
+
+    def __init__(self, plugin_id: str, what: str) -> None:
+        super().__init__(
+            f"{what} is refused: plugin {plugin_id!r} was loaded anew, and this worker ends when "
+            "its calls have ended"
+        )
+        self.plugin_id = plugin_id
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """The façade: plugins out of folders, each in a worker of its own, and calls to their tools."""
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from os import PathLike
@@ -11,11 +10,10 @@ from typing import Any, Final, Self
 import anyio
 import anyio.to_thread
 
-from plughost.catalog.discovery import Discovered, Found, Refused, discover
+from plughost.catalog.discovery import Discovered, discover
 from plughost.catalog.granted_paths import protected_paths
-from plughost.catalog.start_order import Need, start_order
 from plughost.config import HostConfig
-from plughost.errors import HostMisuse, PlughostError, StartFailed, UnknownPlugin
+from plughost.errors import HostMisuse, PlughostError, UnknownPlugin
 from plughost.exchange.calls import CallContext, Caller, Outcome
 from plughost.exchange.events.application import Events
 from plughost.exchange.events.bus import EventBus
@@ -28,11 +26,16 @@ from plughost.exchange.service_calls import ServiceExchange, Services
 from plughost.exchange.tool_calls import CallMiddleware, CallObserver, ToolCaller
 from plughost.exchange.tools import Tool, ToolRegistry
 from plughost.lifecycle.callbacks import Callbacks
-from plughost.lifecycle.plugin import HostedPlugin, Surroundings
+from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
+from plughost.lifecycle.commands import CommandOutcome, Commands
+from plughost.lifecycle.health import Health, HealthMonitor
+from plughost.lifecycle.plugin import HostedPlugin
 from plughost.lifecycle.quarters import SharedQuarters
+from plughost.lifecycle.recycling import Recycler
+from plughost.lifecycle.roster import Roster
+from plughost.lifecycle.surroundings import Surroundings
 from plughost.policy.grants import check_grants
 from plughost.reactor import Reactor, current_reactor
-from plughost.rpc.worker import Worker
 from plughost.sandbox.cgroup import CgroupTree, NoCgroup
 from plughost.sandbox.machine import this_machine
 from plughost.services.http.service import HttpService, check_http
@@ -45,14 +48,12 @@ from plughost.services.storage.service import StorageService
 from plughost.services.tools import ToolService
 from plughost.services.users.service import UsersService
 from plughost.supervision.disk import DiskWatch
-from plughost.supervision.logbook import LogBook, LogEntry
+from plughost.supervision.logbook import LogEntry
 from plughost.supervision.templates import Templates
 from plughost.supervision.watch import ResourceWatch, Usage
 from plughost_protocol import ToolSpec
 
 __all__ = ["Host"]
-
-_log: Final = logging.getLogger("plughost")
 
 _DRAIN: Final = 10.0  # seconds that open calls have when the host stops
 
@@ -77,10 +78,12 @@ class Host:
         self.config = config or HostConfig()
         check_grants(self.config.grants)
         check_http(self.config)
-        self._folders = None if folders is None else [Path(folder) for folder in folders]
-        self._on_log = on_log
-        self._plugins: dict[str, HostedPlugin] = {}
-        self._refused: list[Refused] = []
+        self.grants = self.config.grants
+        """What is granted to what is loaded from now on; what runs keeps what it has."""
+        places = None if folders is None else [Path(folder) for folder in folders]
+        self._roster = Roster(places, on_log)
+        self._plugins = self._roster.plugins
+        self._commands = Commands(self._roster)
         self._stack = AsyncExitStack()
         self._entered = False
         self._bus = EventBus(self.config.events)
@@ -120,8 +123,9 @@ class Host:
             if isinstance(groups, CgroupTree):
                 await anyio.to_thread.run_sync(groups.sweep)
                 stack.callback(groups.close)
-            there = await anyio.to_thread.run_sync(discover, self._folders)
-            self._set_up(current_reactor(tasks), groups, there)
+            reactor = current_reactor(tasks)
+            there = await anyio.to_thread.run_sync(discover, self._roster.folders)
+            self._set_up(reactor, groups, there)
             for service in self._services:
                 stack.push_async_callback(_close, service)
                 await service.open()
@@ -129,7 +133,9 @@ class Host:
             stack.push_async_callback(self._stop_all)
             tasks.start_soon(self._watch.run)
             tasks.start_soon(self._disk_watch.run)
-            await self._start_all()
+            tasks.start_soon(self._health.run)
+            tasks.start_soon(Recycler(self._plugins, self.usage, reactor).run)
+            await self._roster.start_all()
             await self._hooks.moments.startup()
             self._bus.post("system:startup", None, Origin(HOST))
             self._stack = stack.pop_all()
@@ -146,10 +152,9 @@ class Host:
         services = ServiceRouter(
             reactor, (method for service in self._services for method in service.methods)
         )
-        self._watch = ResourceWatch(config.totals, reactor.now, self._live_workers)
-        self._disk_watch = DiskWatch(reactor.now, self._live_workers)
-        found, self._refused = there
-        roots = (plugin.code for plugin in found)
+        self._watch = ResourceWatch(config.totals, reactor.now, self._roster.live_workers)
+        self._health = HealthMonitor(self._plugins, config.health, reactor)
+        self._disk_watch = DiskWatch(reactor.now, self._roster.live_workers)
         surroundings = Surroundings(
             reactor=reactor,
             quarters=SharedQuarters(reactor, self._templates, machine, config, groups),
@@ -158,15 +163,11 @@ class Host:
             registries=tuple(self._services),
             config=config,
             restart_gate=anyio.Semaphore(config.restarts_at_once),
-            live_workers=self._live_workers,
-            protected=protected_paths(roots, config.state_folder),
+            live_workers=self._roster.live_workers,
+            grants=lambda: self.grants,
+            protected=lambda: protected_paths(self._roster.roots, config.state_folder),
         )
-        for plugin in found:
-            plugin_id = plugin.manifest.id
-            book = LogBook(plugin_id, config.limits_of(plugin_id), self._on_log)
-            self._plugins[plugin_id] = HostedPlugin(plugin, book, surroundings)
-        for refused in self._refused:
-            _log.error("%s", refused.error)
+        self._roster.fill(surroundings, there)
 
     def _make_services(self, callbacks: Callbacks, reactor: Reactor) -> list[HostService]:
         """What the host does for plugins, and what they offer each other."""
@@ -291,7 +292,7 @@ class Host:
     @property
     def problems(self) -> dict[str, str]:
         """Why each plugin that does not run does not, by id or folder name."""
-        problems = {refused.name: str(refused.error) for refused in self._refused}
+        problems = {refused.name: str(refused.error) for refused in self._roster.refused}
         for plugin in self._plugins.values():
             if plugin.error and plugin.active_worker is None:
                 problems[plugin.id] = plugin.error
@@ -308,6 +309,22 @@ class Host:
         """Memory and CPU of a plugin's worker at the last look."""
         worker = self.plugin(plugin_id).worker
         return Usage() if worker is None else self._watch.usage(worker)
+
+    async def health(self, *plugin_ids: str) -> dict[str, Health]:
+        """How well all plugins do, or these, by id: what the host sees, and what they say.
+
+        Takes at most `HealthConfig.timeout`. Raises `UnknownPlugin`.
+        """
+        found: dict[str, Health] = {}
+
+        async def check(plugin: HostedPlugin) -> None:
+            found[plugin.id] = await self._health.check(plugin, self.usage(plugin.id))
+
+        plugins = [self.plugin(plugin_id) for plugin_id in plugin_ids or self._plugins]
+        async with anyio.create_task_group() as tasks:
+            for plugin in plugins:
+                tasks.start_soon(check, plugin)
+        return {plugin.id: found[plugin.id] for plugin in plugins}
 
     @property
     def memory(self) -> MemoryService:
@@ -331,70 +348,70 @@ class Host:
 
     # Life
 
-    async def _start_all(self) -> None:
-        found: dict[str, Found] = {p.id: p.found for p in self._plugins.values()}
-        order = start_order(found, (refused.root.stem for refused in self._refused))
-        started = {plugin_id: anyio.Event() for plugin_id in order.ids}
-        for plugin_id, notes in order.notes.items():
-            for note in notes:
-                self._plugins[plugin_id].log.note("info", note)
+    async def load(
+        self, plugin: str | PathLike[str], *, deadline: float = COMMAND_DEADLINE
+    ) -> list[str]:
+        """Start a plugin that does not run, by its id, or those in a folder; their ids.
 
-        async def start(plugin: HostedPlugin) -> None:
-            try:
-                for need in order.needs[plugin.id]:
-                    for plugin_id in need.plugins:
-                        await started[plugin_id].wait()
-                    if problem := self._unmet(need):
-                        plugin.refuse(problem)
-                        return
-                await plugin.start()
-            except StartFailed:
-                pass  # the plugin's state, its log and `problems` say so
-            finally:
-                started[plugin.id].set()
+        Manifests are read anew. Raises `UnknownPlugin`, `ManifestError`, `StartFailed`,
+        `HostMisuse` for one that runs already, `CommandTimeout`.
+        """
+        return await self._commands.load(plugin, deadline)
 
-        async with anyio.create_task_group() as tasks:
-            for plugin_id in order.ids:
-                plugin = self._plugins[plugin_id]
-                if not self.config.of(plugin_id).enabled:
-                    await plugin.disable()
-                    started[plugin_id].set()
-                elif plugin_id in order.refused:
-                    plugin.refuse(order.refused[plugin_id])
-                    started[plugin_id].set()
-                else:
-                    tasks.start_soon(start, plugin)
+    async def unload(
+        self, plugin_id: str, *, cascade: bool = False, deadline: float = COMMAND_DEADLINE
+    ) -> list[str]:
+        """Stop a plugin once its calls have ended, for 10 seconds at the most.
 
-    def _unmet(self, need: Need) -> str:
-        """Why a plugin cannot start whose needs have been started; nothing if it can."""
-        candidates = [self._plugins[plugin_id] for plugin_id in need.plugins]
-        runs = any(plugin.active_worker is not None for plugin in candidates)
-        if runs or need.dependency.optional:
-            return ""
-        states = ", ".join(
-            f"{plugin.id} is {plugin.state}" if need.dependency.is_service else plugin.state
-            for plugin in candidates
-        )
-        return f"it needs {need.dependency.in_words()}, which does not run ({states})"
+        What needs it goes before it with `cascade`, and keeps it from being unloaded without; the
+        ids, in the order in which they went. Raises `UnknownPlugin`, `StillNeeded`,
+        `CommandTimeout`.
+        """
+        return await self._commands.unload(plugin_id, deadline, cascade=cascade)
+
+    async def reload(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """Put what is in a plugin's folder by now in the place of what runs: no call is lost.
+
+        Where the new one does not load, the old one goes on. Raises as `load` does.
+        """
+        await self._commands.reload(plugin_id, deadline)
+
+    async def enable(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """Have a plugin called again that was disabled, or start it. Raises as `load` does."""
+        await self._commands.enable(plugin_id, deadline)
+
+    async def disable(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """Have a plugin not called any more; its worker lives on, with what it holds."""
+        await self._commands.disable(plugin_id, deadline)
+
+    async def command(
+        self,
+        command: str,
+        plugins: Iterable[str | PathLike[str]] | None = None,
+        *,
+        cascade: bool = False,
+        deadline: float = COMMAND_DEADLINE,
+    ) -> list[CommandOutcome]:
+        """Have one of the five above done to several plugins, or to all that it fits.
+
+        One after the other, in the order of their dependencies, whatever becomes of the others;
+        the deadline is each one's own.
+        """
+        return await self._commands.run(command, plugins, deadline, cascade=cascade)
 
     async def _stop_all(self) -> None:
         with anyio.CancelScope(shield=True):
             self._bus.post("system:shutdown", None, Origin(HOST))
             await self._hooks.moments.shutdown()
             await self._bus.settle(self.config.events.shutdown_wait)
-            async with anyio.create_task_group() as tasks:
-                for plugin in self._plugins.values():
-                    tasks.start_soon(plugin.stop, _DRAIN)
+            await self._roster.stop_all(_DRAIN)
 
     async def _end_templates(self) -> None:
         with anyio.CancelScope(shield=True):
             await self._templates.aclose()
 
-    def _live_workers(self) -> list[Worker]:
-        return [plugin.worker for plugin in self._plugins.values() if plugin.worker is not None]
-
     def _register_tool(self, request: Request, spec: ToolSpec) -> None:
-        self._plugins[request.plugin_id].offers.add(spec)
+        self._plugins[request.plugin_id].add_tool(request.worker, spec)
 
     def _observe_calls(self, observer: CallObserver | None) -> None:
         self._caller.observer = observer
@@ -406,7 +423,7 @@ class Host:
         self._plugins[plugin_id].log.note(level, text)
 
     def _unregister_tool(self, request: Request, name: str) -> None:
-        self._plugins[request.plugin_id].offers.remove(name)
+        self._plugins[request.plugin_id].remove_tool(request.worker, name)
 
 
 async def _close(service: HostService) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "MAX_LOG_RECORD",
     "PLUGIN_DISABLE",
     "PLUGIN_ENABLE",
+    "PLUGIN_HEALTH",
     "PLUGIN_LOAD",
     "PLUGIN_UNLOAD",
     "TOOLS_EXECUTE",
@@ -34,6 +35,7 @@ PLUGIN_LOAD: Final = "plugin.load"
 """Import the plugin and run its `on_load`. No parameters; answers with a `Description`."""
 PLUGIN_ENABLE: Final = "plugin.enable"
 PLUGIN_DISABLE: Final = "plugin.disable"
+PLUGIN_HEALTH: Final = "plugin.health"
 PLUGIN_UNLOAD: Final = "plugin.unload"
 TOOL_PREFIX: Final = "tool:"
 """`tool:NAME` runs a tool. Parameters are a map; the result is whatever the tool returns."""

@@ -1,5 +1,6 @@
 """The plugin: its tools and what it does when it is loaded, enabled, disabled and unloaded."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -14,7 +15,7 @@ from .tools import Handler, Tool, ToolOptions
 if TYPE_CHECKING:
     from .api import PluginAPI
 
-__all__ = ["Plugin"]
+__all__ = ["Plugin", "health_check"]
 
 F = TypeVar("F", bound=Handler)
 E = TypeVar("E", bound=EventHandler)
@@ -43,6 +44,14 @@ class Plugin:
 
     async def on_disable(self) -> None:
         """Called when the operator disables the plugin: its worker lives on, uncalled."""
+
+    def health(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - a subclass has none
+        """Have a function say how the plugin does; a subclass defines a method `health(self)`.
+
+        Async or blocking. It returns nothing or `"healthy"`, `"degraded: WHY"`,
+        `"unhealthy: WHY"`, or a mapping with `status`, `reason` and details.
+        """
+        return self._declare(args[0], "health", None)
 
     @property
     def api(self) -> "PluginAPI":
@@ -168,3 +177,19 @@ class Plugin:
             self._declared = []
         self._declared.append((kind, target, options))
         return target
+
+
+def health_check(plugin: Plugin) -> Callable[[], Any] | None:
+    """What says how the plugin does, if anything."""
+    declared = [function for function, _ in plugin.declared("health")]
+    if declared:
+        return declared[-1]
+    own = getattr(type(plugin), "health", None)
+    # One that takes arguments, or is a tool, has only the name in common.
+    if own is Plugin.health or not inspect.isfunction(own) or own.__dict__:
+        return None
+    try:
+        inspect.signature(plugin.health).bind()
+    except TypeError:
+        return None
+    return plugin.health

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -18,6 +19,7 @@ from plughost_protocol import (
     MAX_LOG_RECORD,
     PLUGIN_DISABLE,
     PLUGIN_ENABLE,
+    PLUGIN_HEALTH,
     PLUGIN_LOAD,
     PLUGIN_UNLOAD,
     TOOL_PREFIX,
@@ -32,6 +34,7 @@ from plughost_protocol import (
 )
 from plughost_protocol.launch import STACK_SIGNAL_OFFSET
 from plughost_sdk import Manifest, PluginAPI, Tool
+from plughost_sdk.plugin import health_check
 
 from .connection import Connection
 from .dispatch import Dispatcher
@@ -93,6 +96,8 @@ class Worker:
             PLUGIN_DISABLE: lambda: _call(plugin.on_disable),
             PLUGIN_UNLOAD: lambda: _call(plugin.on_unload),
         }
+        if (health := health_check(plugin)) is not None:
+            self._dispatcher.methods[PLUGIN_HEALTH] = partial(self._dispatcher.outgoing.run, health)
         return Description(
             tools=[
                 handler.spec

@@ -15,7 +15,7 @@ from plughost.rpc.calls import CallTimes
 from plughost.rpc.worker import Worker
 from plughost_protocol import CallMeta, ErrorCode, ToolSpec, encode
 
-__all__ = ["CompileBudget", "Entry", "OfferRefused", "Provider"]
+__all__ = ["CompileBudget", "Entry", "OfferRefused", "Provider", "Terms"]
 
 # Seconds of compiling that a plugin may ask for at once, and that it earns back each second.
 # An ordinary schema takes a tenth of a millisecond, the dearest that is accepted 0.2 s.
@@ -54,17 +54,21 @@ class CompileBudget:
             self._pace.spend(self._clock() - start)
 
 
-class Provider(Protocol):
-    """The plugin behind an entry."""
+class Terms(Protocol):
+    """Within which times an entry is called."""
 
-    @property
-    def id(self) -> str: ...
     @property
     def limits(self) -> Limits: ...
     @property
     def timeout(self) -> float:
         """The deadline, in seconds, of what names none of its own."""
 
+
+class Provider(Terms, Protocol):
+    """The plugin behind an entry."""
+
+    @property
+    def id(self) -> str: ...
     @property
     def budget(self) -> CompileBudget: ...
     @property
@@ -95,9 +99,12 @@ class Entry:
     )
 
     def __init__(
-        self, provider: Provider, spec: ToolSpec, method: str, label: str, kind: str
+        self, provider: Provider, terms: Terms, spec: ToolSpec, method: str, label: str, kind: str
     ) -> None:
-        """`label` names it in errors and in the chain of calls. Raises `OfferRefused`."""
+        """`terms` are those of the worker that offers it, which may not yet be the plugin's own.
+
+        `label` names it in errors and in the chain of calls. Raises `OfferRefused`.
+        """
         offer = f"{kind} {label}"
         if spec.input_schema.get("type", "object") != "object":
             raise OfferRefused(offer, "its input_schema must have the type 'object'")
@@ -108,9 +115,9 @@ class Entry:
             except SchemaRefused as exc:
                 raise OfferRefused(offer, str(exc)) from exc
         self._base64 = _base64_fields(spec.input_schema)
-        total = provider.limits.call_total
+        total = terms.limits.call_total
         self.times = CallTimes(
-            timeout=min(spec.timeout or provider.timeout, total),
+            timeout=min(spec.timeout or terms.timeout, total),
             total=total,
             idle=spec.idle_timeout,
         )

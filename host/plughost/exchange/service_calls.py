@@ -47,6 +47,7 @@ class ServiceExchange(HostService):
                 ProvideService,
                 self._on_provide,
                 scope=lambda params: params.name,
+                registers=True,
             ),
             ServiceMethod(
                 SERVICES_WITHDRAW,
@@ -54,6 +55,7 @@ class ServiceExchange(HostService):
                 WithdrawService,
                 self._on_withdraw,
                 scope=lambda params: params.name,
+                withdraws=True,
             ),
             # Answers with nothing that the plugin may not use.
             ServiceMethod(SERVICES_LIST, None, ListServices, self._on_list),
@@ -73,6 +75,9 @@ class ServiceExchange(HostService):
 
     def on_active(self, plugin_id: str) -> None:
         self._registry.on_active(plugin_id)
+
+    def on_abandoned(self, plugin_id: str) -> None:
+        self._registry.on_abandoned(plugin_id)
 
     def on_unloaded(self, plugin_id: str) -> None:
         self._registry.on_unloaded(plugin_id)
@@ -108,7 +113,7 @@ class ServiceExchange(HostService):
         await self._registry.provide(request.worker, params)
 
     def _on_withdraw(self, request: Request, params: WithdrawService) -> None:
-        self._registry.withdraw(request.plugin_id, params.name)
+        self._registry.withdraw(request.worker, params.name)
 
     def _on_list(self, request: Request, params: ListServices) -> Sequence[ServiceInfo]:  # noqa: ARG002
         return [

@@ -8,11 +8,12 @@ from typing import Any, Final, Protocol
 import anyio.lowlevel
 
 from plughost.catalog.discovery import Found
-from plughost.errors import InvalidParams, UnknownService
+from plughost.errors import InvalidParams, Superseded, UnknownService
+from plughost.rpc.standing import Standing
 from plughost.rpc.worker import Worker
 from plughost_protocol.services import SERVICE_PREFIX, MethodSpec, ProvideService
 
-from .entry import Entry, OfferRefused, Provider
+from .entry import Entry, OfferRefused, Provider, Terms
 
 __all__ = ["Method", "MethodEntry", "Provided", "Service", "ServicePlugin", "ServiceRegistry"]
 
@@ -58,14 +59,14 @@ class MethodEntry(Entry):
 
     __slots__ = ("_positional",)
 
-    def __init__(self, provider: Provider, service: str, spec: MethodSpec) -> None:
+    def __init__(self, provider: Provider, terms: Terms, service: str, spec: MethodSpec) -> None:
         """Raises `OfferRefused`."""
         method = f"{SERVICE_PREFIX}{service}.{spec.name}"
         if spec.streams:
             reason = "a method of a service cannot stream: return a list, or offer a tool"
             raise OfferRefused(f"method {method}", reason)
         # A tool may have the name SERVICE.METHOD too: in the chain of calls, the prefix tells.
-        super().__init__(provider, spec, method, method, "method")
+        super().__init__(provider, terms, spec, method, method, "method")
         self._positional = spec.positional
 
     def arguments(self, positional: Sequence[Any], named: dict[str, Any]) -> dict[str, Any]:
@@ -96,14 +97,16 @@ class Provided:
         self.entries = entries
 
     @classmethod
-    async def make(cls, provider: ServicePlugin, params: ProvideService) -> "Provided":
-        """Compile what a plugin describes. Raises `OfferRefused`."""
+    async def make(
+        cls, provider: ServicePlugin, terms: Terms, params: ProvideService
+    ) -> "Provided":
+        """Compile what a worker of these terms describes. Raises `OfferRefused`."""
         entries: dict[str, MethodEntry] = {}
         methods: dict[str, Method] = {}
         for spec in params.methods:
             if spec.name in entries:
                 raise OfferRefused(f"service {params.name}", f"it has {spec.name} twice")
-            entries[spec.name] = MethodEntry(provider, params.name, spec)
+            entries[spec.name] = MethodEntry(provider, terms, params.name, spec)
             methods[spec.name] = Method(
                 name=spec.name,
                 description=spec.description,
@@ -152,21 +155,21 @@ class ServiceRegistry:
         raise UnknownService(name, self._provided)
 
     async def provide(self, worker: Worker, params: ProvideService) -> None:
-        """Take a service in. Raises `OfferRefused`."""
+        """Take a service in. Raises `OfferRefused`, `Superseded`."""
         plugin_id = worker.plugin_id
-        self._check(plugin_id, params)
-        provided = await Provided.make(self._plugins[plugin_id], params)
-        self._check(plugin_id, params)  # meanwhile others may have come
+        self._check(worker, params)
+        provided = await Provided.make(self._plugins[plugin_id], worker, params)
+        self._check(worker, params)  # meanwhile others may have come
         if worker.exit is None:
             self._gone.pop(params.name, None)
-            self._loading.get(plugin_id, self._provided)[params.name] = provided
+            self._place_of(worker)[params.name] = provided
 
-    def withdraw(self, plugin_id: str, name: str) -> None:
-        """Take a service of this plugin out. Raises `UnknownService`."""
-        own = self._own(plugin_id)
+    def withdraw(self, worker: Worker, name: str) -> None:
+        """Take a service of this worker out. Raises `UnknownService`."""
+        own = self._own(worker)
         if name not in own:
             raise UnknownService(name, own)
-        del self._loading.get(plugin_id, self._provided)[name]
+        del self._place_of(worker)[name]
 
     def on_loading(self, plugin_id: str) -> None:
         self._loading[plugin_id] = {}
@@ -175,25 +178,40 @@ class ServiceRegistry:
         new = self._loading.pop(plugin_id, None)
         if new is None:  # it was enabled again, with the worker that it had
             return
-        for name in self._own(plugin_id):
+        for name in self._standing(plugin_id):
             del self._provided[name]
         self._gone = {n: owner for n, owner in self._gone.items() if owner != plugin_id}
         self._provided |= new
 
+    def on_abandoned(self, plugin_id: str) -> None:
+        self._loading.pop(plugin_id, None)
+
     def on_unloaded(self, plugin_id: str) -> None:
         self._loading.pop(plugin_id, None)
-        for name in self._own(plugin_id):
+        for name in self._standing(plugin_id):
             del self._provided[name]
             self._gone[name] = plugin_id
 
-    def _own(self, plugin_id: str) -> dict[str, Provided]:
-        """What the plugin's worker has provided, where it loads; otherwise what stands."""
-        if plugin_id in self._loading:
-            return dict(self._loading[plugin_id])
+    def _standing(self, plugin_id: str) -> dict[str, Provided]:
+        """What the plugin provides to others."""
         return {n: p for n, p in self._provided.items() if p.provider.id == plugin_id}
 
-    def _check(self, plugin_id: str, params: ProvideService) -> None:
-        own = self._own(plugin_id)
+    def _place_of(self, worker: Worker) -> dict[str, Provided]:
+        """Where the services of this worker are kept, among others' perhaps."""
+        if worker.standing is Standing.LOADING:
+            return self._loading.get(worker.plugin_id, self._provided)
+        return self._provided
+
+    def _own(self, worker: Worker) -> dict[str, Provided]:
+        """What this worker has provided."""
+        place = self._place_of(worker)
+        return {n: p for n, p in place.items() if p.provider.id == worker.plugin_id}
+
+    def _check(self, worker: Worker, params: ProvideService) -> None:
+        plugin_id = worker.plugin_id
+        if worker.standing is Standing.OUTGOING:
+            raise Superseded(plugin_id, f"service {params.name}")
+        own = self._own(worker)
         refusal = ""
         if params.name in own:
             refusal = "it is provided already: withdraw it first"

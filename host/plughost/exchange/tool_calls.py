@@ -74,7 +74,7 @@ class ToolCaller:
         try:
             if self.middleware is not None:
                 params, context = await self.middleware.before(entry, params, context)
-            items = self._caller.stream(entry, params, context)
+            items = self._caller.stream(self._registry.latest(entry), params, context)
             try:
                 async for item in items:
                     yield item
@@ -101,18 +101,29 @@ class ToolCaller:
         within: float = math.inf,
         source: str = "",
     ) -> Any:
-        send = self._caller.call
         ended = self._began(entry, context)
         try:
             if self.middleware is None:
-                value = await send(entry, params, context, within)
+                value = await self._caller.call(entry, params, context, within)
             else:
-                value = await self.middleware.call(entry, params, context, within, source, send)
+                value = await self.middleware.call(
+                    entry, params, context, within, source, self._send
+                )
         except PlughostError as exc:
             ended(exc)
             raise
         ended(None)
         return value
+
+    def _send(
+        self,
+        entry: ToolEntry,
+        params: Mapping[str, Any],
+        context: CallContext | None,
+        within: float,
+    ) -> Coroutine[Any, Any, Any]:
+        # While hooks ran, another worker may have taken the place of the one that offered it.
+        return self._caller.call(self._registry.latest(entry), params, context, within)
 
     def _began(
         self, entry: ToolEntry, context: CallContext | None

@@ -9,7 +9,7 @@ from typing import Any, Final
 from plughost.errors import UnknownTool
 from plughost_protocol import TOOL_PREFIX, ToolSpec
 
-from .entry import Entry, OfferRefused, Provider
+from .entry import Entry, OfferRefused, Provider, Terms
 
 __all__ = ["Tool", "ToolEntry", "ToolRegistry"]
 
@@ -57,10 +57,10 @@ class ToolEntry(Entry):
 
     __slots__ = ("tool",)
 
-    def __init__(self, provider: Provider, spec: ToolSpec) -> None:
-        """Raises `OfferRefused`."""
+    def __init__(self, provider: Provider, spec: ToolSpec, terms: Terms | None = None) -> None:
+        """`terms` are the provider's own if not given. Raises `OfferRefused`."""
         name = f"{provider.id}.{spec.name}"
-        super().__init__(provider, spec, TOOL_PREFIX + spec.name, name, "tool")
+        super().__init__(provider, terms or provider, spec, TOOL_PREFIX + spec.name, name, "tool")
         self.tool = Tool(
             name=name,
             plugin=provider.id,
@@ -88,6 +88,10 @@ class ToolRegistry:
                     return entry
             raise UnknownTool(name, self._entries)
         return entry
+
+    def latest(self, entry: ToolEntry) -> ToolEntry:
+        """The tool that has this one's name by now; this one, if there is none any more."""
+        return self._entries.get(entry.tool.name, entry)
 
     def add(self, entry: ToolEntry) -> None:
         """Raises `OfferRefused` for a name that is taken."""

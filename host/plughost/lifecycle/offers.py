@@ -4,9 +4,12 @@ from typing import Final
 
 import anyio.lowlevel
 
+from plughost.errors import UnknownTool
 from plughost.exchange.entry import OfferRefused, Provider
 from plughost.exchange.tools import ToolEntry, ToolRegistry
 from plughost.policy.policy import Policy
+from plughost.rpc.standing import Standing
+from plughost.rpc.worker import Worker
 from plughost_protocol import Description, ToolSpec
 
 __all__ = ["Offers"]
@@ -21,8 +24,9 @@ class Offers:
         self._provider = provider
         self._policy = policy
         self._registry = registry
+        self._early: dict[str, ToolEntry] = {}
 
-    async def prepare(self, description: Description) -> list[ToolEntry]:
+    async def prepare(self, description: Description, worker: Worker) -> list[ToolEntry]:
         """What a plugin that was loaded offers. Raises `OfferRefused`, `PermissionDenied`."""
         tools = description.tools
         if tools:
@@ -31,7 +35,7 @@ class Offers:
             raise self._too_many(tools[_MAX_TOOLS])
         entries: dict[str, ToolEntry] = {}
         for spec in tools:
-            entry = ToolEntry(self._provider, spec)
+            entry = ToolEntry(self._provider, spec, worker)
             if entry.tool.name in entries:
                 raise OfferRefused(f"tool {entry.tool.name}", "it is declared twice")
             entries[entry.tool.name] = entry
@@ -39,19 +43,32 @@ class Offers:
         return list(entries.values())
 
     def install(self, entries: list[ToolEntry]) -> None:
-        """Offer these, and nothing else, from now on."""
-        self._registry.replace(self._provider.id, entries)
+        """Offer these, what was added meanwhile, and nothing else, from now on."""
+        early, self._early = self._early, {}
+        together = {entry.tool.name: entry for entry in entries} | early
+        self._registry.replace(self._provider.id, list(together.values()))
 
-    def add(self, spec: ToolSpec) -> None:
+    def add(self, spec: ToolSpec, worker: Worker) -> None:
         """Offer one more. Raises `OfferRefused`."""
+        entry = ToolEntry(self._provider, spec, worker)
+        if worker.standing is Standing.LOADING:
+            # Beside what it declares, which others may still stand in for.
+            if len(self._early) >= _MAX_TOOLS:
+                raise self._too_many(spec)
+            self._early[entry.tool.name] = entry
+            return
         offered = sum(entry.tool.plugin == self._provider.id for entry in self._registry)
         if offered >= _MAX_TOOLS:
             raise self._too_many(spec)
-        self._registry.add(ToolEntry(self._provider, spec))
+        self._registry.add(entry)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, worker: Worker) -> None:
         """Take one back. Raises `UnknownTool`."""
-        self._registry.remove(f"{self._provider.id}.{name}")
+        full_name = f"{self._provider.id}.{name}"
+        if worker.standing is not Standing.LOADING:
+            self._registry.remove(full_name)
+        elif self._early.pop(full_name, None) is None:
+            raise UnknownTool(full_name, self._early)
 
     def _too_many(self, spec: ToolSpec) -> OfferRefused:
         name = f"tool {self._provider.id}.{spec.name}"

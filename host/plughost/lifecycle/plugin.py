@@ -1,211 +1,133 @@
-"""One plugin in the host: its workers one after the other, and the calls that wait for them."""
+"""One plugin in the host: started, stopped, disabled, and swapped while it serves."""
 
-from collections.abc import Callable, Sized
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio
-import msgspec
 
-from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
-from plughost.config import HostConfig, Limits
-from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, StartFailed
-from plughost.exchange.entry import CompileBudget
-from plughost.exchange.tools import ToolRegistry
-from plughost.exits import Cause, WorkerExit
-from plughost.policy.policy import Policy
-from plughost.policy.rates import RateLimiter
-from plughost.reactor import Reactor, Waiter
-from plughost.rpc.assignment import Assignment
+from plughost.errors import HostMisuse, PlughostError, StartFailed
+from plughost.exchange.tools import ToolEntry
+from plughost.exits import Cause
 from plughost.rpc.calls import CallTimes
+from plughost.rpc.standing import Standing
 from plughost.rpc.worker import Worker
-from plughost.services.router import ServiceRouter
-from plughost.services.service import HostService
 from plughost.supervision.logbook import LogBook
-from plughost.supervision.restart import GiveUp, RestartTracker
-from plughost.units import format_seconds, parse_bytes, parse_share
-from plughost_protocol import (
-    PLUGIN_DISABLE,
-    PLUGIN_ENABLE,
-    Call,
-    CallMeta,
-    encode,
-)
+from plughost_protocol import PLUGIN_DISABLE, PLUGIN_ENABLE, CallMeta, ToolSpec, encode
 
-from .offers import Offers
-from .quarters import Quarters, SharedQuarters
+from .edition import Edition
 from .states import Event, State, next_state
+from .succession import Succession
+from .surroundings import Surroundings
+from .turns import Turns
 
-__all__ = ["HostedPlugin", "PluginStats", "Surroundings", "limits_for"]
+__all__ = ["HostedPlugin"]
 
-
-_STACK_LINES: Final = 100  # of a dead worker's threads, in its plugin's log
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all plugins of a host share."""
-
-    reactor: Reactor
-    quarters: SharedQuarters
-    tools: ToolRegistry
-    services: ServiceRouter
-    registries: tuple[HostService, ...]
-    """Those that are told of each plugin's life."""
-    config: HostConfig
-    restart_gate: anyio.Semaphore
-    live_workers: Callable[[], Sized]
-    protected: tuple[Path, ...]
-    """Paths that no plugin is granted: other plugins' folders, and what the host lives on."""
+_MAX_OUTGOING: Final = 3  # workers that are being replaced and have calls to end
 
 
-@dataclass(slots=True)
-class PluginStats:
-    """What has happened to a plugin since the host started."""
-
-    calls: int = 0
-    errors: int = 0
-    timeouts: int = 0
-    restarts: int = 0
-
-
-class HostedPlugin:
-    """A plugin, whatever its state. Its worker comes and goes; this stays."""
+class HostedPlugin(Succession):
+    """A plugin, whatever its state. Its workers and editions come and go; this stays."""
 
     def __init__(self, found: Found, book: LogBook, surroundings: Surroundings) -> None:
-        self.found = found
-        self.id = found.manifest.id
-        self.version = found.manifest.version
-        self.log = book
-        self.stats = PluginStats()
-        self.last_exit: WorkerExit | None = None
-        """How the last worker ended."""
-        self.error = ""
-        """Why it is in `error`, in one line."""
-        self.limits = limits_for(found, surroundings.config)
-        self.policy = Policy(self.id, found.manifest.asks(), surroundings.config.grants)
-        config = surroundings.config
-        self.rates = RateLimiter(self.id, config.rates_of(self.id), surroundings.reactor.now)
-        self.timeout = found.manifest.limits.timeout or self.limits.call_timeout
-        """The deadline, in seconds, of what it offers without one."""
-        self.budget = CompileBudget()
-        self.offers = Offers(self, self.policy, surroundings.tools)
-        """Its tools."""
-        self.active_worker: Worker | None = None
-        """The worker that takes calls now."""
-        self._state = State.UNLOADED
-        self._surroundings = surroundings
-        self._worker: Worker | None = None
-        self._quarters = Quarters(found, self.policy, self.limits, book, surroundings.quarters)
-        self._since = 0.0
-        self._settled: list[Waiter[None]] = []
-        self._stopping = anyio.Event()
-        self._runs = False
-        own = surroundings.config.of(self.id)
-        self._config = own.config
-        self._tracker = RestartTracker(
-            own.restart or surroundings.config.restart, surroundings.reactor.now
-        )
-
-    # What it is
-
-    @property
-    def state(self) -> State:
-        return self._state
-
-    @property
-    def worker(self) -> Worker | None:
-        """The worker that lives, ready or not."""
-        return self._worker
-
-    @property
-    def pid(self) -> int | None:
-        """The worker's process id."""
-        return self._worker.pid if self._worker is not None else None
-
-    @property
-    def template_pid(self) -> int | None:
-        """The process that its workers come from: the first that the host started for it."""
-        return self._quarters.template_pid
-
-    @property
-    def restarts(self) -> int:
-        """How many times a worker was started in place of a dead one."""
-        return self.stats.restarts
-
-    @property
-    def uptime(self) -> float:
-        """Seconds since the worker was ready; 0 without one."""
-        return self._surroundings.reactor.now() - self._since if self.active_worker else 0.0
-
-    @property
-    def is_unresponsive(self) -> bool:
-        """Whether its worker's message loop is silent for longer than it may be."""
-        return self._worker is not None and self._worker.unresponsive
-
-    def __repr__(self) -> str:
-        calls = self._worker.channel.open_calls if self._worker is not None else 0
-        return f"<Plugin {self.id} {self._state.name} pid={self.pid} calls={calls}>"
+        super().__init__(found, book, surroundings)
+        self.turns = Turns(self.id)
+        """Whose command may act on it."""
 
     # Its life
 
-    async def start(self) -> None:
+    async def start(self, found: Found | None = None) -> None:
         """Start it, and return when it is active. Raises `StartFailed` if the first try fails.
 
-        After that, its workers are restarted as the policy says, until `stop`.
+        `found` is a new reading of it. After that, its workers are restarted as the policy says,
+        until `stop`.
         """
+        next_state(self._state, Event.START)
+        await self._end_of_run()
+        if found is not None:
+            self._edition = self._edition_of(found)
         self._move(Event.START)
         await self._first_worker()
 
-    async def _first_worker(self) -> None:
-        self._tracker.forgive()
-        self._runs = True
-        self._stopping = anyio.Event()
-        self._surroundings.reactor.spawn(self._run)
-        while self._state is State.LOADING:
-            await self._next_settlement()
-        if self._state is not State.ACTIVE:
-            raise StartFailed(self.id, self.error, self.last_exit)
-
     async def stop(self, drain: float = 0.0) -> None:
-        """End its worker in good order, once its calls have ended or `drain` seconds passed."""
+        """End its worker in good order, once its calls have ended or `drain` seconds passed.
+
+        Returns when it has ended, even if cancelled.
+        """
         if self._state in (State.UNLOADED, State.DRAINING):
             return
         self._move(Event.STOP)
         self.active_worker = None
-        self._settle()
-        worker = self._worker
-        if worker is not None and worker.exit is None:
-            with anyio.move_on_after(drain):
-                await worker.channel.drained()
-            await worker.stop()
-        self._stopping.set()
-        with anyio.CancelScope(shield=True):
-            while self._runs:
-                await self._next_settlement()
-        self.offers.install([])
-        self._move(Event.STOPPED)
+        if self._incoming is not None and (worker := self._incoming.live_worker) is not None:
+            worker.end(Cause.STOPPED, "stopped while it was loading")
+        for edition in self._outgoing:
+            edition.hurry(drain)
+        self._changed()
+        try:
+            await self._edition.retire(drain)
+        finally:
+            with anyio.CancelScope(shield=True):
+                while self._runs or self._incoming is not None or self._outgoing:
+                    await self._changes.next()
+            self._edition.offers.install([])
+            self._move(Event.STOPPED)
+            self._changed()
 
     async def disable(self) -> None:
         """Take no more calls, and run `on_disable`; the worker lives on with what it holds."""
         self._move(Event.DISABLE)
         worker, self.active_worker = self.active_worker, None
-        self._settle()
+        self._changed()
         if worker is not None:
             await self._tell(worker, PLUGIN_DISABLE)
 
     async def enable(self) -> None:
         """Take calls again, and run `on_enable`. Raises `StartFailed` where that takes a start."""
-        self._move(Event.ENABLE)
-        worker = self._worker
-        if worker is None or worker.exit is not None:
+        next_state(self._state, Event.ENABLE)
+        worker = self._edition.live_worker
+        if worker is None:
+            await self._end_of_run()
+            self._move(Event.ENABLE)
             await self._first_worker()
             return
-        await self._tell(worker, PLUGIN_ENABLE)
-        if self._state is State.LOADING and worker.exit is None:
-            self._activate(worker)
+        self._move(Event.ENABLE)
+        try:
+            await self._tell(worker, PLUGIN_ENABLE)
+        finally:  # who has lost patience with `on_enable` wants it enabled all the same
+            if self._is(State.LOADING) and worker.exit is None:
+                self._activate(worker)
+
+    def refuse(self, reason: str) -> None:
+        """It cannot be started at all, for this reason."""
+        self._give_up(reason)
+
+    async def swap(self, found: Found, config: Mapping[str, Any] | None = None) -> None:
+        """Load a new edition beside the one that runs, and turn everything over to it at once.
+
+        The worker before it ends when its calls have. Raises `StartFailed` where the new edition
+        does not load, `HostMisuse` where none runs: all is as it was then. Cancelled, it is so
+        too, or the new edition serves.
+        """
+        while len(self._outgoing) >= _MAX_OUTGOING:
+            await self._changes.next()
+        if self._state not in (State.ACTIVE, State.RESTARTING):
+            raise HostMisuse(f"a plugin that is {self._state} cannot be swapped")
+        if self._incoming is not None:
+            raise HostMisuse("it is being swapped already")
+        incoming = self._incoming = self._edition_of(found, config)
+        try:
+            entries = await self._load_beside(incoming)
+        except BaseException as exc:
+            await self._abandon(incoming, exc)
+            raise
+        self._turn_over(incoming, entries)
+
+    async def settled(self) -> None:
+        """Return when it is no longer loading, and no worker's death is being judged."""
+        while self._state is State.LOADING or (
+            self._state is State.ACTIVE and self.active_worker is None
+        ):
+            await self._changes.next()
 
     async def _tell(self, worker: Worker, method: str) -> None:
         try:
@@ -216,223 +138,93 @@ class HostedPlugin:
         except PlughostError as exc:  # its own hook failed; the operator's word holds
             self.log.note("error", str(exc))
 
-    def refuse(self, reason: str) -> None:
-        """It cannot be started at all, for this reason."""
-        self._give_up(reason)
+    # A worker in place of one that runs
 
-    async def _run(self) -> None:
-        """One worker after the other, until it is stopped or given up."""
-        try:
-            await self._start_worker()
-            while (delay := await self._wait_for_death()) is not None:
-                with anyio.move_on_after(delay):
-                    await self._stopping.wait()
-                async with self._surroundings.restart_gate:
-                    if self._state is not State.RESTARTING:
-                        return
-                    self._move(Event.RETRY)
-                    self.stats.restarts += 1
-                    await self._start_worker()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._quarters.release()
-            self._runs = False
-            self._settle()
+    def _edition_of(self, found: Found, config: Mapping[str, Any] | None = None) -> Edition:
+        values = self._edition.config if config is None else config
+        return Edition(found, values, self, self._surroundings)
 
-    async def _start_worker(self) -> None:
-        around = self._surroundings
-        if refusal := self.policy.refusal(around.protected):
-            self._give_up(refusal)
-            return
+    async def _load_beside(self, incoming: Edition) -> list[ToolEntry]:
+        """The tools of the new edition. Raises `StartFailed`."""
         try:
-            values = ConfigSchema(self.found.manifest.config_schema).complete(self._config)
-        except ValueError as exc:
-            self._give_up(f"its configuration does not fit its config_schema: {exc}")
-            return
-        try:
-            lease = await self._quarters.prepare()
-        except PlughostError as exc:
-            if self.state is State.LOADING:
-                self._give_up(str(exc))
-            return
-        if self.state is not State.LOADING:  # it was stopped meanwhile
-            return
-        most = around.config.totals.workers
-        if most is not None and len(around.live_workers()) >= most:
-            self._give_up(f"the host runs {most} workers, as many as its total allows")
-            return
-        assignment = Assignment(
-            plugin=self.found,
-            limits=self.limits,
-            grants=tuple(map(str, self.policy.granted)),
-            config=values,
-            plan=lease.plan,
-            tenancy=lease.tenancy,
-        )
-        worker = Worker(around.reactor, lease.template, assignment, self.log, self)
-        self._worker = worker
-        for registry in around.registries:
-            registry.on_loading(self.id)
-        try:
-            description = await worker.start()
-            entries = await self.offers.prepare(description)
+            lease, values = await incoming.prepare()
         except StartFailed:
-            return
-        except PlughostError as exc:  # what it offers is not acceptable
-            worker.end(Cause.LOAD_FAILED, str(exc))
-            return
-        if self._state is State.LOADING and worker.exit is None:
-            self.offers.install(entries)
-            self._since = around.reactor.now()
-            self._activate(worker)
-
-    def _activate(self, worker: Worker) -> None:
-        self.active_worker = worker
-        self.error = ""
-        self._move(Event.LOADED)
-        for registry in self._surroundings.registries:
-            registry.on_active(self.id)
-        self._settle()
-
-    async def _wait_for_death(self) -> float | None:
-        """Seconds until the next start, once the worker is dead; None if there will be none."""
-        worker = self._worker
-        if worker is None:  # it was not even started
-            return None
-        await worker.wait()
-        self._worker = None
-        end = self.last_exit
-        if self._state is State.DRAINING or end is None:
-            return None
-        for line in end.stack.splitlines()[:_STACK_LINES]:
-            self.log.note("warning", line)
-        uptime = self._surroundings.reactor.now() - self._since if self._since else 0.0
-        self._since = 0.0
-        if self._state is State.DISABLED:
-            self._move(Event.DIED)
-            self.log.note("warning", f"{end}; it is disabled, so it stays down")
-            return None
-        decision = self._tracker.died(end, uptime)
-        if isinstance(decision, GiveUp):
-            self._give_up(f"{end} ({decision.reason})")
-            return None
-        self.error = str(end)
-        self.log.note("warning", f"{end}; starting again in {format_seconds(decision.delay)}")
-        self._move(Event.DIED)
-        self._settle()
-        return decision.delay
-
-    def _give_up(self, reason: str) -> None:
-        self.error = reason
-        self.log.note("error", f"{reason}; it stays down until someone acts")
-        self._move(Event.GAVE_UP)
-        self._settle()
-
-    def _move(self, event: Event) -> None:
-        self._state = next_state(self._state, event)
-        for registry in self._surroundings.registries:
-            if self._state in (State.UNLOADED, State.ERROR):
-                registry.on_unloaded(self.id)
-            elif self._state is State.RESTARTING:
-                registry.on_died(self.id)
-
-    # Provider
-
-    async def wait_for_worker(self, timeout: float) -> Worker:
-        """The worker, once there is one. Raises `TimeoutError`, `NotRunning`, `Overloaded`."""
-        with anyio.fail_after(timeout):
-            while self.active_worker is None:
-                # Still active without a worker: it has died, and what follows is being decided.
-                if self._state not in (State.LOADING, State.RESTARTING, State.ACTIVE):
-                    raise NotRunning(self.id, self._state, self.error)
-                if len(self._settled) >= self.limits.calls_in_flight:
-                    raise Overloaded(self.id, "calls waiting", self.limits.calls_in_flight)
-                await self._next_settlement()
-        return self.active_worker
-
-    async def call_handler(
-        self,
-        method: str,
-        params: object,
-        *,
-        label: str,
-        timeout: float | None = None,
-        meta: CallMeta | None = None,
-        wait: bool = True,
-    ) -> Any:
-        """The answer of what the plugin has registered, counted as a call; see `PluginCaller`."""
-        limits = self.limits
-        timeout = min(timeout or limits.call_timeout, limits.call_total)
-        end = self._surroundings.reactor.now() + timeout
-        meta = meta or CallMeta()
-        try:
-            worker = self.active_worker
-            if worker is None and not wait:
-                raise NotRunning(self.id, self._state, self.error)
-            if worker is None:
-                try:
-                    worker = await self.wait_for_worker(timeout)
-                except TimeoutError:
-                    raise CallTimeout(label, timeout) from None
-                timeout = max(end - self._surroundings.reactor.now(), 0.001)
-            answer = await worker.channel.request(
-                method,
-                encode(params),
-                CallTimes(timeout=timeout, total=limits.call_total),
-                msgspec.structs.replace(meta, timeout_ms=max(1, int(timeout * 1000))),
-                label=label,
-            )
-        except PlughostError as exc:
-            self.count(exc)
             raise
-        self.count(None)
-        return answer
+        except PlughostError as exc:
+            raise StartFailed(self.id, str(exc)) from exc
+        self._check_still_wanted()
+        entries = await incoming.load(lease, values)
+        self._check_still_wanted()
+        worker = incoming.worker
+        if worker is None or worker.exit is not None:
+            end = None if worker is None else worker.exit
+            raise StartFailed(self.id, str(end), end)
+        return entries
 
-    def count(self, error: PlughostError | None) -> None:
-        stats = self.stats
-        stats.calls += 1
-        if error is not None:
-            stats.errors += 1
-            stats.timeouts += isinstance(error, CallTimeout)
+    def _check_still_wanted(self) -> None:
+        if self._state not in (State.ACTIVE, State.RESTARTING):
+            raise StartFailed(self.id, f"it is {self._state} by now")
 
-    async def _next_settlement(self) -> None:
-        waiter = self._surroundings.reactor.waiter()
-        self._settled.append(waiter)
+    def _turn_over(self, incoming: Edition, entries: list[ToolEntry]) -> None:
+        """In one step, all that comes from now on is the new worker's."""
+        outgoing, self._edition, self._incoming = self._edition, incoming, None
+        worker = incoming.worker
+        assert worker is not None  # noqa: S101 - it is loaded
+        if outgoing.worker is not None:
+            outgoing.worker.standing = Standing.OUTGOING
+        worker.standing = Standing.SERVING
+        incoming.offers.install(entries)
+        incoming.since = self._surroundings.reactor.now()
+        self.active_worker = worker
+        self.error = self.reload_error = ""
+        self.stats.swaps += 1
+        if self._state is State.RESTARTING:
+            self._move(Event.RETRY)
+            self._move(Event.LOADED)
+        for registry in self._registries:
+            registry.on_swapped(self.id)
+        before, after = outgoing.found.manifest.version, self.version
+        self.log.note("info", f"version {after} has taken the place of version {before}")
+        self._outgoing.append(outgoing)
+        self._surroundings.reactor.spawn(self._see_off, outgoing)
+        self._changed()
+
+    async def _see_off(self, outgoing: Edition) -> None:
+        """End an edition that was replaced, when its calls have ended."""
         try:
-            await waiter
+            # No call outlives its total, and what hangs is killed.
+            await outgoing.retire(outgoing.limits.call_total + outgoing.limits.grace)
         finally:
-            if waiter in self._settled:
-                self._settled.remove(waiter)
+            await outgoing.discard("replaced")
+            self._outgoing.remove(outgoing)
+            self._changed()
 
-    def _settle(self) -> None:
-        waiting, self._settled = self._settled, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+    async def _abandon(self, incoming: Edition, error: BaseException) -> None:
+        """The swap has failed: what runs goes on."""
+        if incoming.worker is not None:
+            incoming.worker.standing = Standing.OUTGOING
+        for registry in self._registries:
+            registry.on_abandoned(self.id)
+        try:
+            await incoming.discard("its plugin goes on without it")
+        finally:
+            reason = error.reason if isinstance(error, StartFailed) else "it was given up"
+            self.reload_error = f"version {incoming.found.manifest.version}: {reason}"
+            self.log.note("error", f"not reloaded, {self.reload_error}; what runs goes on")
+            self._incoming = None
+            self._changed()
 
-    # WorkerOwner
+    # What it offers
 
-    def on_confined(self, worker: Worker) -> None:
-        self._quarters.open_network(worker.process.take_sockets())
+    def add_tool(self, worker: Worker, spec: ToolSpec) -> None:
+        """Offer one more tool, of this worker. Raises `OfferRefused`."""
+        self._edition_with(worker).offers.add(spec, worker)
 
-    def on_request(self, worker: Worker, call: Call) -> None:
-        self._surroundings.services.start(worker, self.policy, self.rates, call)
+    def remove_tool(self, worker: Worker, name: str) -> None:
+        """Take a tool of this worker back. Raises `UnknownTool`."""
+        self._edition_with(worker).offers.remove(name, worker)
 
-    def on_request_cancelled(self, worker: Worker, call_id: int) -> None:
-        self._surroundings.services.cancel(worker, call_id)
-
-    def on_exit(self, worker: Worker, exit: WorkerExit) -> None:
-        self._quarters.close_network()
-        self._surroundings.services.forget(worker)
-        if self.active_worker is worker:
-            self.active_worker = None
-        self.last_exit = exit
-
-
-def limits_for(found: Found, config: HostConfig) -> Limits:
-    """The operator's limits, where the plugin does not ask for less."""
-    limits = config.limits_of(found.manifest.id)
-    wishes = found.manifest.limits
-    memory = limits.memory if wishes.memory is None else parse_bytes(wishes.memory)
-    cpu = limits.cpu if wishes.cpu is None else parse_share(wishes.cpu)
-    return replace(limits, memory=min(memory, limits.memory), cpu=min(cpu, limits.cpu))
+    def _edition_with(self, worker: Worker) -> Edition:
+        if self._incoming is not None and self._incoming.worker is worker:
+            return self._incoming
+        return self._edition

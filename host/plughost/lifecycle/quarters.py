@@ -38,7 +38,7 @@ from plughost.supervision.logbook import LogBook
 from plughost.supervision.template import Template
 from plughost.supervision.templates import Templates
 
-__all__ = ["Quarters", "SharedQuarters", "data_folder", "plan_for"]
+__all__ = ["Lease", "Quarters", "SharedQuarters", "data_folder", "plan_for"]
 
 _LEVELS: Final = {Outcome.DONE: "debug", Outcome.CUT: "info"}
 

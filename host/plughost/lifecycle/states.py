@@ -20,7 +20,7 @@ class State(StrEnum):
     LOADING = "loading"
     """A worker starts."""
     ACTIVE = "active"
-    """Its tools can be called."""
+    """Its tools can be called, also while another worker is loaded to take this one's place."""
     RESTARTING = "restarting"
     """Its worker died, and the next one is due: calls wait within their deadlines."""
     DRAINING = "draining"
@@ -68,6 +68,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
     },
     State.RESTARTING: {
         Event.RETRY: State.LOADING,
+        Event.GAVE_UP: State.ERROR,
         Event.STOP: State.DRAINING,
     },
     State.DRAINING: {Event.STOPPED: State.UNLOADED},

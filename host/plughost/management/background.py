@@ -55,5 +55,5 @@ async def on_interrupt(react: Callable[[int], object]) -> AsyncIterator[None]:
 def stop_at_once(host: "Host") -> None:
     """Kill the workers of a host that is stopping, so that it need not wait for their calls."""
     for plugin in host.plugins.values():
-        if plugin.worker is not None:
-            plugin.worker.end(Cause.STOPPED, "stopped at once by the operator")
+        for worker in plugin.workers:
+            worker.end(Cause.STOPPED, "stopped at once by the operator")

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -145,7 +145,7 @@ def run(
         raise typer.Exit(ExitCode.PERMISSION)
     sandbox = waive(output, without or [], require_cgroup=require_cgroup)
     options = RunOptions(
-        folders or [], grants, sandbox, socket, memory, cpu, timeout, shared_template, quiet
+        folders or [], grants, sandbox, socket, memory, cpu, timeout, shared_template, quiet, file
     )
     _finish(json, lambda output: run_host(output, options))
 
@@ -156,6 +156,113 @@ def list_command(socket: Socket = None, json: Json = False) -> None:
     from .listing import list_plugins
 
     _finish(json, lambda output: list_plugins(output, socket))
+
+
+Plugins = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="Plugins of the running host.")
+]
+All = Annotated[bool, typer.Option("--all", help="All plugins that it can be done to.")]
+Deadline = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="How long it may take for each plugin. Default: 60"),
+]
+
+
+@app.command()
+def load(
+    plugins: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Plugins; or folders, which have a / in them."),
+    ] = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Start plugins of the running host that do not run, and those in new folders."""
+    _command("load", plugins, everything, deadline, socket, json)
+
+
+@app.command()
+def unload(
+    plugins: Plugins = None,
+    everything: All = False,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="And first those that need them.")
+    ] = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Stop plugins once their calls have ended."""
+    _command("unload", plugins, everything, deadline, socket, json, cascade)
+
+
+@app.command()
+def reload(
+    plugins: Plugins = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Put what is in their folders by now in the place of plugins that run. No call is lost."""
+    _command("reload", plugins, everything, deadline, socket, json)
+
+
+@app.command()
+def enable(
+    plugins: Plugins = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Have plugins called again that were disabled."""
+    _command("enable", plugins, everything, deadline, socket, json)
+
+
+@app.command()
+def disable(
+    plugins: Plugins = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Have plugins not called; their workers live on."""
+    _command("disable", plugins, everything, deadline, socket, json)
+
+
+def _command(
+    command: Literal["load", "unload", "reload", "enable", "disable"],
+    plugins: list[str] | None,
+    everything: bool,
+    deadline: float | None,
+    socket: Path | None,
+    json: bool,
+    cascade: bool = False,
+) -> None:
+    if bool(plugins) == everything:
+        raise typer.BadParameter(f"name the plugins to {command}, or give --all")
+    if deadline is not None and not 0 < deadline <= 86_400:
+        raise typer.BadParameter("--deadline is more than 0 and at most 86400 seconds")
+    from .commands import CommandOptions, run_command
+
+    options = CommandOptions(command, plugins or None, cascade, deadline, socket)
+    _finish(json, lambda output: run_command(output, options))
+
+
+@app.command()
+def health(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="One plugin only.")] = "",
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Show how well the plugins of the running host do, and why some do not."""
+    from .health import show_health
+
+    _finish(json, lambda output: show_health(output, socket, plugin))
 
 
 @app.command()

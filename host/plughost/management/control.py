@@ -8,7 +8,7 @@ import os
 import socket
 from dataclasses import dataclass
 from struct import Struct as Packed
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -18,13 +18,19 @@ from plughost_protocol import MAX_FRAME
 __all__ = [
     "CONTROL_LIMITS",
     "HOST_CALL",
+    "HOST_COMMAND",
+    "HOST_HEALTH",
     "HOST_LIST",
     "HOST_TOOLS",
     "CallTool",
+    "CheckHealth",
+    "CommandResult",
+    "HealthInfo",
     "ListPlugins",
     "ListTools",
     "Peer",
     "PluginStatus",
+    "RunCommand",
     "ToolInfo",
     "peer_of",
 ]
@@ -35,6 +41,10 @@ HOST_TOOLS: Final = "host.tools"
 """The tools, of all plugins or of one: answers with a list of `ToolInfo`."""
 HOST_CALL: Final = "host.call"
 """Call a tool: answers with its result, or with a stream where credit comes with the call."""
+HOST_COMMAND: Final = "host.command"
+"""Load, unload, reload, enable or disable plugins: answers with a list of `CommandResult`."""
+HOST_HEALTH: Final = "host.health"
+"""How well plugins do: answers with a list of `HealthInfo`."""
 
 # What a worker sends in a full frame goes on in a frame of ours, with a few bytes around it.
 CONTROL_LIMITS: Final = Limits(max_frame=MAX_FRAME + 64 * 1024)
@@ -62,6 +72,55 @@ class CallTool(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds of wall time; never more than the operator's limit."""
 
 
+class CheckHealth(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.health`."""
+
+    plugin: Annotated[str, Meta(max_length=200)] = ""
+    """One plugin's id, or nothing for all."""
+
+
+class HealthInfo(Struct, frozen=True):
+    """What `plughost.Health` holds."""
+
+    plugin: str
+    status: str
+    reasons: list[str]
+    state: str
+    error_rate: float
+    memory: float
+    details: dict[str, Any]
+
+
+class RunCommand(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.command`."""
+
+    command: Literal["load", "unload", "reload", "enable", "disable"]
+    plugins: Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=10_000)] | None
+    """Ids, and for `load` folders, which have a slash in them; None for all that it fits."""
+    cascade: bool = False
+    deadline: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+    """Seconds for each of them."""
+
+
+class CommandResult(Struct, frozen=True):
+    """How a command on one plugin ended."""
+
+    plugin: str
+    """Its id, or the folder that held none."""
+    state: str = ""
+    """Its state afterwards."""
+    version: str = ""
+    code: str = ""
+    """The code of the error; empty where it was done."""
+    error: str = ""
+    needed_by: tuple[str, ...] = ()
+    """The plugins for whose sake it was not unloaded."""
+
+    @property
+    def is_done(self) -> bool:
+        return not self.code
+
+
 class PluginStatus(Struct, frozen=True):
     """A plugin as `plughost list` shows it."""
 
@@ -82,6 +141,8 @@ class PluginStatus(Struct, frozen=True):
     errors: int = 0
     problem: str = ""
     """Why it does not run; of one that does, how its last worker ended."""
+    reload_error: str = ""
+    """Why the last reload failed, while what ran before goes on."""
     stderr: tuple[str, ...] = ()
     """The last lines that the dead worker wrote there."""
     stack: str = ""

@@ -30,12 +30,18 @@ from .background import background_tasks
 from .control import (
     CONTROL_LIMITS,
     HOST_CALL,
+    HOST_COMMAND,
+    HOST_HEALTH,
     HOST_LIST,
     HOST_TOOLS,
     CallTool,
+    CheckHealth,
+    CommandResult,
+    HealthInfo,
     ListPlugins,
     ListTools,
     PluginStatus,
+    RunCommand,
     ToolInfo,
     peer_of,
 )
@@ -105,6 +111,18 @@ class ControlClient:
         """The tools of one plugin, or of all."""
         answer = await self._ask(HOST_TOOLS, ListTools(plugin_id))
         return msgspec.convert(answer, list[ToolInfo])
+
+    async def command(self, params: RunCommand) -> list[CommandResult]:
+        """What became of each plugin. The host keeps the deadlines."""
+        answer = await self.channel.request(
+            HOST_COMMAND, encode(params), _times(None), CallMeta(), label="the host"
+        )
+        return msgspec.convert(answer, list[CommandResult])
+
+    async def health(self, plugin_id: str = "") -> list[HealthInfo]:
+        """How well one plugin does, or all."""
+        answer = await self._ask(HOST_HEALTH, CheckHealth(plugin_id))
+        return msgspec.convert(answer, list[HealthInfo])
 
     async def events(self, params: ListEvents) -> list[EventInfo]:
         """The last events."""

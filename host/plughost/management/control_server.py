@@ -2,18 +2,20 @@
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
+import anyio.to_thread
 import msgspec
 from msgspec import Raw
 
 from plughost.errors import HostMisuse, InvalidParams, PlughostError
 from plughost.exchange.calls import CallContext
 from plughost.host import Host
+from plughost.lifecycle.commands import DEADLINE
 from plughost.reactor import Reactor, current_reactor
 from plughost.rpc.calls import OpenCall
 from plughost.rpc.channel import Channel
@@ -37,20 +39,27 @@ from .background import background_tasks
 from .control import (
     CONTROL_LIMITS,
     HOST_CALL,
+    HOST_COMMAND,
+    HOST_HEALTH,
     HOST_LIST,
     HOST_TOOLS,
     CallTool,
+    CheckHealth,
+    HealthInfo,
     ListPlugins,
     ListTools,
+    RunCommand,
     peer_of,
 )
 from .event_feed import last_events, live_events, traces_of
 from .event_records import HOST_EVENTS, HOST_TRACES, ListEvents, ListTraces
-from .status import better_error, plugin_statuses, tools_of
+from .status import better_error, command_result, plugin_statuses, tools_of
 
 __all__ = ["ControlServer"]
 
 _log: Final = logging.getLogger("plughost.control")
+
+ReadGrants: TypeAlias = Callable[[], Mapping[str, Sequence[str]]]
 
 _MAX_CONNECTIONS: Final = 64
 _PROGRESS_INTERVAL: Final = 0.05  # seconds; a person sees no more, and a slow client keeps up
@@ -65,7 +74,10 @@ class ControlServer:
     ...         server.serve(host)
     """
 
-    def __init__(self, listener: socket.socket, reactor: Reactor) -> None:
+    def __init__(
+        self, listener: socket.socket, reactor: Reactor, grants: ReadGrants | None = None
+    ) -> None:
+        self._grants = grants
         self._listener = listener
         self._reactor = reactor
         self._connections: set[_Connection] = set()
@@ -74,10 +86,15 @@ class ControlServer:
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, listener: socket.socket) -> AsyncIterator["ControlServer"]:
-        """A server whose tasks end with the block."""
+    async def on(
+        cls, listener: socket.socket, grants: ReadGrants | None = None
+    ) -> AsyncIterator["ControlServer"]:
+        """A server whose tasks end with the block.
+
+        `grants` reads what is granted by now, in a thread, before plugins are loaded.
+        """
         async with background_tasks() as tasks:
-            server = cls(listener, current_reactor(tasks))
+            server = cls(listener, current_reactor(tasks), grants)
             try:
                 yield server
             finally:
@@ -122,7 +139,9 @@ class ControlServer:
         assert self._host is not None  # noqa: S101 - set before anything is accepted
         connection.setblocking(False)
         self._connections.add(
-            _Connection(connection, self._reactor, self._host, self._connections.discard)
+            _Connection(
+                connection, self._reactor, self._host, self._grants, self._connections.discard
+            )
         )
 
 
@@ -171,11 +190,13 @@ class _Connection:
         connection: socket.socket,
         reactor: Reactor,
         host: Host,
+        grants: ReadGrants | None,
         on_end: Callable[["_Connection"], None],
     ) -> None:
         self._socket = connection
         self._reactor = reactor
         self._host = host
+        self._grants = grants
         self._on_end = on_end
         self._jobs: Jobs[int] = Jobs(reactor)
         self._credits: dict[int, _Credits] = {}
@@ -234,6 +255,22 @@ class _Connection:
 
     async def list_plugins(self, _call: Call, _params: ListPlugins) -> object:
         return plugin_statuses(self._host)
+
+    async def run_command(self, _call: Call, params: RunCommand) -> object:
+        if self._grants is not None and params.command in ("load", "reload", "enable"):
+            self._host.grants = await anyio.to_thread.run_sync(self._grants)
+        outcomes = await self._host.command(
+            params.command,
+            params.plugins,
+            cascade=params.cascade,
+            deadline=params.deadline or DEADLINE,
+        )
+        return list(map(command_result, outcomes))
+
+    async def check_health(self, _call: Call, params: CheckHealth) -> object:
+        found = await self._host.health(*filter(None, [params.plugin]))
+        infos = [msgspec.convert(h, HealthInfo, from_attributes=True) for h in found.values()]
+        return sorted(infos, key=lambda health: health.plugin)
 
     async def list_tools(self, _call: Call, params: ListTools) -> object:
         return tools_of(self._host, params.plugin)
@@ -347,6 +384,8 @@ class _TooLarge(PlughostError):
 
 
 _METHODS: Final[dict[str, _Method]] = {
+    HOST_COMMAND: _Method(msgspec.msgpack.Decoder(RunCommand).decode, _Connection.run_command),
+    HOST_HEALTH: _Method(msgspec.msgpack.Decoder(CheckHealth).decode, _Connection.check_health),
     HOST_LIST: _Method(msgspec.msgpack.Decoder(ListPlugins).decode, _Connection.list_plugins),
     HOST_TOOLS: _Method(msgspec.msgpack.Decoder(ListTools).decode, _Connection.list_tools),
     HOST_EVENTS: _Method(msgspec.msgpack.Decoder(ListEvents).decode, _Connection.list_events),

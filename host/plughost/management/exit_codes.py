@@ -5,7 +5,15 @@ from typing import Final
 
 from plughost_protocol import ErrorCode
 
-__all__ = ["HOST_GONE", "SIGNATURE", "UNREACHABLE", "USAGE", "ExitCode", "exit_code_of"]
+__all__ = [
+    "HOST_GONE",
+    "SIGNATURE",
+    "STILL_NEEDED",
+    "UNREACHABLE",
+    "USAGE",
+    "ExitCode",
+    "exit_code_of",
+]
 
 
 class ExitCode(IntEnum):
@@ -29,12 +37,14 @@ USAGE: Final = "usage"
 UNREACHABLE: Final = "host_unreachable"
 HOST_GONE: Final = "host_gone"
 SIGNATURE: Final = "signature"  # reserved
+STILL_NEEDED: Final = "still_needed"
 
 _EXIT_CODES: Final[dict[str, ExitCode]] = {
     USAGE: ExitCode.USAGE,
     UNREACHABLE: ExitCode.UNKNOWN,
     HOST_GONE: ExitCode.UNKNOWN,
     SIGNATURE: ExitCode.SIGNATURE,
+    STILL_NEEDED: ExitCode.GENERAL,
     ErrorCode.CALL_REFUSED: ExitCode.PERMISSION,
     ErrorCode.CANCELLED: ExitCode.INTERRUPTED,
     ErrorCode.EVENT_REFUSED: ExitCode.PERMISSION,

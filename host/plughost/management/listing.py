@@ -73,6 +73,9 @@ async def list_plugins(output: Output, socket: Path | None) -> ExitCode:
             if status.degraded:
                 told = f"without {', '.join(status.degraded)} of the sandbox"
                 output.line(Cell(f"{status.id}: ", "bold"), Cell(told, "yellow"))
+            if status.reload_error:
+                told = f"not reloaded: {shortened(status.reload_error)}"
+                output.line(Cell(f"{status.id}: ", "bold"), Cell(told, "yellow"))
             if status.problem:
                 told = "" if not status.is_running else "ended before: "
                 output.line(Cell(f"{status.id}: ", "bold"), told + shortened(status.problem))

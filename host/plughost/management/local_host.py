@@ -38,8 +38,8 @@ async def host_for_once(
         finally:
             with anyio.move_on_after(config.limits.grace, shield=True) as wait:
                 for plugin in host.plugins.values():
-                    if plugin.worker is not None:
-                        await plugin.worker.channel.drained()
+                    for worker in plugin.workers:
+                        await worker.channel.drained()
             if wait.cancelled_caught:
                 stop_at_once(host)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from plughost_protocol import ErrorCode
 
-from .exit_codes import HOST_GONE, USAGE, ExitCode, exit_code_of
+from .exit_codes import HOST_GONE, STILL_NEEDED, USAGE, ExitCode, exit_code_of
 
 __all__ = ["CommandFailed", "Problem", "problem_of"]
 
@@ -16,6 +16,7 @@ _NEXT: Final[dict[str, str]] = {
     ErrorCode.NOT_RUNNING: "plughost list, for the state of each plugin",
     ErrorCode.OUTCOME_UNKNOWN: "plughost list, to see why; then call it again if that is safe",
     ErrorCode.OVERLOADED: "try again in a moment",
+    STILL_NEEDED: "the same with --cascade, which unloads them, too",
     ErrorCode.TIMEOUT: "give it longer with --timeout SECONDS",
     ErrorCode.TOOL_ERROR: "add --debug before the command, for the plugin's traceback",
     ErrorCode.UNKNOWN_METHOD: "plughost tools, for all tools that there are",

@@ -20,6 +20,7 @@ from .background import on_interrupt, stop_at_once
 from .control import PluginStatus
 from .control_server import ControlServer
 from .exit_codes import ExitCode
+from .grant_files import find_grant_files
 from .journal import Journal
 from .listener import listening
 from .listing import shortened, show_hidden, state_style, tool_table
@@ -55,6 +56,8 @@ class RunOptions:
     timeout: float | None
     shared_template: bool
     quiet: bool
+    file: Path | None
+    """The file with the grants, which is read again before plugins are loaded anew."""
 
 
 def host_config(
@@ -100,8 +103,12 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
     journal = Journal(output, quiet=options.quiet)
     run = _Run(output, journal, quiet=options.quiet)
     path = control_path(options.socket, create=True)
+
+    def grants() -> Mapping[str, Sequence[str]]:
+        return find_grant_files(options.folders, options.file).merged()
+
     with listening(path) as listener, journal:
-        async with on_interrupt(run.on_signal), ControlServer.on(listener) as server:
+        async with on_interrupt(run.on_signal), ControlServer.on(listener, grants) as server:
             with run.starting:
                 async with Host(options.folders or None, config, on_log=journal.write) as host:
                     run.host = host

@@ -9,7 +9,7 @@ from typing import Any, Final
 from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig, Layer, Limits, Sandbox
 from plughost.errors import PlughostError, UnknownPlugin
-from plughost.lifecycle.plugin import limits_for
+from plughost.lifecycle.edition import limits_for
 from plughost.lifecycle.quarters import plan_for
 from plughost.policy.policy import Policy
 from plughost.sandbox.machine import this_machine

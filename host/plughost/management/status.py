@@ -2,14 +2,15 @@
 
 import msgspec
 
-from plughost.errors import NotRunning, PlughostError, UnknownPlugin, UnknownTool
+from plughost.errors import NotRunning, PlughostError, StillNeeded, UnknownPlugin, UnknownTool
 from plughost.host import Host
+from plughost.lifecycle.commands import CommandOutcome
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.lifecycle.states import State
 
-from .control import PluginStatus, ToolInfo
+from .control import CommandResult, PluginStatus, ToolInfo
 
-__all__ = ["better_error", "plugin_statuses", "tools_of"]
+__all__ = ["better_error", "command_result", "plugin_statuses", "tools_of"]
 
 
 def plugin_statuses(host: Host) -> list[PluginStatus]:
@@ -36,11 +37,25 @@ def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         calls=plugin.stats.calls,
         errors=plugin.stats.errors,
         problem=plugin.error or (str(end) if end else ""),
+        reload_error=plugin.reload_error,
         stderr=end.stderr if end else (),
         stack=end.stack if end else "",
         degraded=host.config.sandbox_of(plugin.id).waived,
         path=str(plugin.found.code),
         hides=tuple(map(str, plugin.found.hides)),
+    )
+
+
+def command_result(outcome: CommandOutcome) -> CommandResult:
+    """How a command on one plugin ended."""
+    error = outcome.error
+    return CommandResult(
+        outcome.plugin,
+        outcome.state,
+        outcome.version,
+        "" if error is None else error.code,
+        "" if error is None else str(error),
+        error.needed_by if isinstance(error, StillNeeded) else (),
     )
 
 

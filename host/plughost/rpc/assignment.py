@@ -25,6 +25,8 @@ class Assignment:
     plan: SandboxPlan
     tenancy: Tenancy | None = None
     """Its time in a cgroup; None leaves its limits to the watch."""
+    timeout: float | None = None
+    """The deadline, in seconds, of what it offers without one; None takes that of the limits."""
 
     def spawn(self, key: int) -> Spawn:
         """For the template."""

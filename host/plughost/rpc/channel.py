@@ -219,6 +219,11 @@ class Channel:
         """Calls that the worker has not answered."""
         return len(self._open)
 
+    @property
+    def calls(self) -> int:
+        """Calls that were sent so far, those included that drive the plugin's life."""
+        return self._last_id
+
     def open_call(self, call_id: int) -> OpenCall | None:
         """The call of this id, while the worker has not answered it."""
         return self._open.get(call_id)

@@ -63,6 +63,7 @@ from plughost_protocol import (
 from .assignment import Assignment
 from .calls import CallTimes, OpenCall
 from .channel import Channel
+from .standing import Standing
 
 __all__ = ["Worker", "WorkerOwner"]
 
@@ -101,6 +102,8 @@ class Worker:
         self.exit: WorkerExit | None = None
         self.unresponsive = False
         """Whether its message loop has been silent for longer than it may."""
+        self.standing = Standing.LOADING
+        """Its owner says when it serves, and when another one has taken its place."""
         self.held = False
         """Whether the watch has stopped it for a moment, to hold it to its CPU share."""
         self.ready_after = 0.0
@@ -111,6 +114,8 @@ class Worker:
         self._template = template
         self._assignment = assignment
         self.limits = assignment.limits
+        self.timeout = assignment.timeout or assignment.limits.call_timeout
+        """The deadline, in seconds, of what the plugin offers without one."""
         self._book = book
         self._owner = owner
         self._verdict: tuple[Cause, str] | None = None

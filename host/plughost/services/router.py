@@ -8,13 +8,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from plughost.errors import InvalidParams, PlughostError, RateLimited
+from plughost.errors import InvalidParams, PlughostError, RateLimited, Superseded
 from plughost.policy.policy import Policy
 from plughost.policy.rates import RateLimiter
 from plughost.reactor import Reactor
 from plughost.rpc.calls import OpenCall
 from plughost.rpc.jobs import Jobs
 from plughost.rpc.requests import REFUSAL, Requests
+from plughost.rpc.standing import Standing
 from plughost.rpc.worker import Worker
 from plughost_protocol import Call, CallMeta, ErrorCode, ProtocolError, check_values
 
@@ -62,6 +63,11 @@ class ServiceMethod:
     """What of the parameters the permission's scope is held against."""
     counted: bool = True
     """Whether it uses up the plugin's rate: not where it goes on with what was counted."""
+    registers: bool = False
+    """Whether it adds to what the plugin offers: not for a worker that was replaced."""
+    withdraws: bool = False
+    """Whether it takes back what the plugin offers: of a worker that was replaced, nothing is
+    left."""
 
 
 class _NoMethod(PlughostError):
@@ -99,6 +105,12 @@ class ServiceRouter:
                 worker.plugin_id, policy, worker, call.meta, requests.parent_of(call.id)
             )
             params = _decoded(call, decode)
+            if worker.standing is Standing.OUTGOING:
+                if method.withdraws:
+                    requests.answer(call.id, None)
+                    return
+                if method.registers:
+                    raise Superseded(worker.plugin_id, call.method)  # noqa: TRY301 - as all others
             if method.permission is not None:
                 policy.check(method.permission, method.scope(params))
             outcome = method.handler(request, params)

@@ -19,10 +19,22 @@ class HostService:
         """Called once, after the last plugin has stopped."""
 
     def on_loading(self, plugin_id: str) -> None:
-        """A worker is about to load the plugin: what is registered from now on is its own."""
+        """A worker is about to load the plugin: what one registers that is `LOADING` is the next
+        generation. Another one may serve meanwhile, and what that one registers stands at once."""
 
     def on_active(self, plugin_id: str) -> None:
         """The plugin is loaded: what an earlier worker had registered is no longer there."""
+
+    def on_swapped(self, plugin_id: str) -> None:
+        """As `on_active`, and the worker before it lives still: it ends what it has begun.
+
+        From here on it registers nothing: the router sees to that.
+        """
+        self.on_active(plugin_id)
+
+    def on_abandoned(self, plugin_id: str) -> None:
+        """The new worker did not become active, and the one before it goes on: what the new one
+        has registered is forgotten. May come without `on_loading`."""
 
     def on_died(self, plugin_id: str) -> None:
         """The plugin's worker died, and another one will be started."""

@@ -32,8 +32,16 @@ class ToolService(HostService):
         self._register = register
         self._unregister = unregister
         self.methods = (
-            ServiceMethod(TOOLS_REGISTER, "tools:register", ToolSpec, self._on_register),
-            ServiceMethod(TOOLS_UNREGISTER, "tools:register", UnregisterTool, self._on_unregister),
+            ServiceMethod(
+                TOOLS_REGISTER, "tools:register", ToolSpec, self._on_register, registers=True
+            ),
+            ServiceMethod(
+                TOOLS_UNREGISTER,
+                "tools:register",
+                UnregisterTool,
+                self._on_unregister,
+                withdraws=True,
+            ),
             ServiceMethod(
                 TOOLS_EXECUTE,
                 "tools:execute",

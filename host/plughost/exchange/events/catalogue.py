@@ -9,7 +9,9 @@ HOST_EVENTS: Final = {
     "system:shutdown": "the host is about to stop its plugins, which have some time to handle it",
     "plugin:loaded": "a plugin was loaded: `plugin`, `version`; also `plugin_loaded`",
     "plugin:unloaded": "a plugin was unloaded: `plugin`; also `plugin_unloaded`",
-    "plugin:reloaded": "a plugin that was unloaded is loaded again: `plugin`, `version`",
+    "plugin:reloaded": (
+        "a plugin was loaded anew, while it served or after it was unloaded: `plugin`, `version`"
+    ),
     "plugin:crashed": "a plugin's worker died and is started again: `plugin`, `reason`",
     "plugin:restarted": "it is loaded again after that: `plugin`, `version`",
     "plugin:enabled": "a plugin that was disabled takes calls again: `plugin`",

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from msgspec import Raw
 
 from plughost.errors import PlughostError
+from plughost.rpc.standing import Standing
 from plughost.services.router import Request, ServiceMethod
 from plughost.services.scheduler.tasks import TaskOutcome
 from plughost.services.service import HostService
@@ -62,9 +63,14 @@ class EventService(HostService):
         self._unloaded: set[str] = set()
         self.methods = (
             ServiceMethod(
-                EVENTS_SUBSCRIBE, "events:subscribe", Subscribe, self._subscribe, _pattern_of
+                EVENTS_SUBSCRIBE,
+                "events:subscribe",
+                Subscribe,
+                self._subscribe,
+                _pattern_of,
+                registers=True,
             ),
-            ServiceMethod(EVENTS_UNSUBSCRIBE, None, Unsubscribe, self._unsubscribe),
+            ServiceMethod(EVENTS_UNSUBSCRIBE, None, Unsubscribe, self._unsubscribe, withdraws=True),
             ServiceMethod(EVENTS_EMIT, "events:emit", EmitEvent, self._emit, _name_of),
             ServiceMethod(EVENTS_REQUEST, "events:emit", RequestByEvent, self._request, _name_of),
             ServiceMethod(EVENTS_REPLY, None, ReplyToEvent, self._reply),
@@ -118,6 +124,15 @@ class EventService(HostService):
         if plugin_id in self._unloaded:
             self._tell("reloaded", plugin_id, version=version)
 
+    def on_swapped(self, plugin_id: str) -> None:
+        self._loading.discard(plugin_id)
+        self._bus.subscriber(plugin_id).on_active()
+        self._tell("reloaded", plugin_id, version=self._look(plugin_id).version)
+
+    def on_abandoned(self, plugin_id: str) -> None:
+        self._loading.discard(plugin_id)
+        self._bus.subscriber(plugin_id).on_abandoned()
+
     def on_died(self, plugin_id: str) -> None:
         self._tell("crashed", plugin_id, reason=self._look(plugin_id).error[:_MAX_ERROR])
 
@@ -143,11 +158,11 @@ class EventService(HostService):
             parse_pattern(params.pattern),
             Pacing(params.throttle, params.debounce, params.max_wait),
             once=params.once,
-            since=self._bus.taken,
+            loading=_is_loading(request),
         )
 
     def _unsubscribe(self, request: Request, params: Unsubscribe) -> None:
-        self._bus.subscriber(request.plugin_id).unsubscribe(params.id)
+        self._bus.subscriber(request.plugin_id).unsubscribe(params.id, loading=_is_loading(request))
 
     def _emit(self, request: Request, params: EmitEvent) -> object:
         if self._bus.hooks is not None:
@@ -204,6 +219,10 @@ class EventService(HostService):
         except MalformedMessage as exc:
             raise InvalidEvent(name, f"its data cannot be sent: {exc.reason}") from exc
         return raw
+
+
+def _is_loading(request: Request) -> bool:
+    return request.worker.standing is Standing.LOADING
 
 
 def _error(text: str) -> dict[str, str]:

@@ -3,11 +3,15 @@
 A subscription gets its events one after the other: the next one leaves when the last one is
 handled, so that order and deadlines are exact. Different subscriptions run side by side, within a
 window. While the plugin has no worker, events wait; a new worker gets those that its own
-subscriptions match. An event with which a worker died is delivered once more, and no third time.
+subscriptions match. While one is loaded beside another, an event is for the one that serves, if
+that subscribes to it; what that one has not begun is the new one's, once the new one serves. An
+event with which a worker died is delivered once more, and no third time.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import itemgetter
 from typing import Final
 
 from plughost.catalog.event_names import EventPattern
@@ -41,6 +45,10 @@ class PluginSubscriber:
         self.stats = EventStats()
         self._common = common
         self._generation = 0
+        self._standing = 0
+        """The generation that is delivered to; a newer one is still being loaded."""
+        self._received = 0
+        """The number of the last event that the standing generation has got."""
         self._subscriptions: dict[tuple[int, int], Subscription] = {}
         self._backlog = self._new_backlog()
         self._ready: deque[Subscription] = deque()
@@ -64,13 +72,18 @@ class PluginSubscriber:
 
     def on_loading(self) -> None:
         """Subscriptions from now on are the new worker's; those before live until it is active."""
-        # A worker that never became active leaves nothing behind.
-        current = min((s.generation for s in self._subscriptions.values()), default=0)
-        self._end([s for s in self._subscriptions.values() if s.generation != current])
+        self.on_abandoned()
         self._generation += 1
+
+    def on_abandoned(self) -> None:
+        """A worker that did not become active leaves nothing behind."""
+        found = self._subscriptions.values()
+        for entry in self._end([s for s in found if s.generation != self._standing]):
+            self._end_delivery(entry, "its worker ended")
 
     def on_active(self) -> None:
         """The worker of the last `on_loading` takes calls: it gets what waits."""
+        self._standing = self._generation
         old = [s for s in self._subscriptions.values() if s.generation != self._generation]
         self._hand_over(self._end(old))
         untold = {s.pattern: s.lost for s in old}
@@ -102,30 +115,33 @@ class PluginSubscriber:
         pacing: Pacing[Entry[Subscription]],
         *,
         once: bool,
-        since: int,
+        loading: bool = False,
     ) -> None:
-        """Add a subscription. Raises `Overloaded`; the same number again takes its place."""
-        key = self._generation, number
+        """Add a subscription, of the worker that serves or of the one that is being loaded.
+
+        Raises `Overloaded`; the same number again takes its place.
+        """
+        generation = self._generation if loading else self._standing
         limit = self._common.config.subscriptions
-        if sum(generation == self._generation for generation, _ in self._subscriptions) >= limit:
+        if sum(other == generation for other, _ in self._subscriptions) >= limit:
             raise Overloaded(self.plugin_id, "event subscriptions", limit)
-        self.unsubscribe(number)
+        self.unsubscribe(number, loading=loading)
         common = self._common
         pacer = Pacer(pacing, lambda: common.reactor, self._queue, self._pass_over)
-        subscription = self._subscriptions[key] = Subscription(
+        subscription = self._subscriptions[generation, number] = Subscription(
             self.receive,
             number,
             pattern,
             pacer,
-            generation=self._generation,
+            generation=generation,
             once=once,
-            since=since,
         )
         common.index.add(pattern, subscription)
 
-    def unsubscribe(self, number: int) -> None:
+    def unsubscribe(self, number: int, *, loading: bool = False) -> None:
         """Take one back, and what waits for it."""
-        subscription = self._subscriptions.get((self._generation, number))
+        generation = self._generation if loading else self._standing
+        subscription = self._subscriptions.get((generation, number))
         if subscription is not None:
             for entry in self._end([subscription]):
                 self._end_delivery(entry, "unsubscribed")
@@ -148,6 +164,10 @@ class PluginSubscriber:
     def receive(self, subscription: Subscription, admitted: Admitted, attempts: int = 0) -> None:
         """Queue an event for a subscription that matches it."""
         common = self._common
+        if subscription.generation == self._standing:
+            self._received = admitted.number
+        elif self._is_received(admitted):
+            return
         if subscription.once:
             # The next event must not find it; what waits for it is still delivered.
             common.index.remove(subscription)
@@ -158,16 +178,22 @@ class PluginSubscriber:
         if subscription.pacer.holds:
             self._hold(entry)
 
+    def _is_received(self, admitted: Admitted) -> bool:
+        """Whether the standing generation gets this event, too."""
+        return admitted.number == self._received or any(
+            isinstance(receiver, Subscription)
+            and receiver is self._subscriptions.get((self._standing, receiver.id))
+            for receiver in self._common.index.match(admitted.name)
+        )
+
     def _hand_over(self, entries: Iterable[Entry[Subscription]]) -> None:
         """Give what an earlier worker has not handled to the subscriptions of this one."""
         shares: dict[Subscription, list[tuple[Admitted, int]]] = {}
         for entry in _unique(entries):
             taken = False
             for receiver in self._common.index.match(entry.admitted.name):
-                if (
-                    isinstance(receiver, Subscription)
-                    and receiver is self._subscriptions.get((self._generation, receiver.id))
-                    and entry.admitted.number <= receiver.since  # the later ones it has already
+                if isinstance(receiver, Subscription) and receiver is self._subscriptions.get(
+                    (self._standing, receiver.id)
                 ):
                     share = shares.setdefault(receiver, [])
                     if not (receiver.once and share):
@@ -175,11 +201,16 @@ class PluginSubscriber:
                         taken = True
             self._end_delivery(entry, "its worker ended", failed=not taken)
         for subscription, share in shares.items():
-            newer = self._backlog.take_all(subscription)
-            for admitted, attempts in share:
-                self.receive(subscription, admitted, attempts)
-            for entry in newer:
-                self._queue(entry)
+            waiting: list[tuple[int, Callable[[], None]]] = [
+                (admitted.number, partial(self.receive, subscription, admitted, attempts))
+                for admitted, attempts in share
+            ]
+            waiting += [
+                (entry.admitted.number, partial(self._queue, entry))
+                for entry in self._backlog.take_all(subscription)
+            ]
+            for _, put in sorted(waiting, key=itemgetter(0)):
+                put()
 
     def _hold(self, entry: Entry[Subscription]) -> None:
         """Count an event that waits for quiet; where too much does, the oldest waits no more."""
@@ -231,6 +262,8 @@ class PluginSubscriber:
 
     def _wake(self, subscription: Subscription) -> None:
         """Have a subscription that has events delivered to, once it is its turn."""
+        if subscription.generation != self._standing:
+            return
         if not subscription.busy and self._backlog.waits(subscription):
             subscription.busy = True
             self._ready.append(subscription)

@@ -77,7 +77,6 @@ class Subscription:
         "once",
         "pacer",
         "pattern",
-        "since",
         "text",
     )
 
@@ -90,7 +89,6 @@ class Subscription:
         *,
         generation: int,
         once: bool,
-        since: int,
     ) -> None:
         self.id = number
         self.pattern = pattern
@@ -98,8 +96,6 @@ class Subscription:
         self.pacer = pacer
         self.generation = generation
         self.once = once
-        self.since = since
-        """The number of the last event before it: it gets those that follow."""
         self.busy = False
         """Whether it is being delivered to, or waits for its turn."""
         self.lost = 0

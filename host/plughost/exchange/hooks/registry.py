@@ -83,6 +83,10 @@ class Hook:
     number: int = 0
     gone: bool = False
     """Whether it was taken back, or is another worker's."""
+    loading: bool = False
+    """Whether its worker is still being loaded."""
+    replaced: bool = False
+    """Whether it is gone because another worker took its own one's place."""
     late: int = 0
     """Times in a row that it was late."""
     paused_until: float = 0.0
@@ -140,33 +144,45 @@ class HookRegistry:
 
     def add(self, hook: Hook) -> None:
         """Raises `Overloaded`; the same number again takes its place."""
-        self.remove(hook.owner, hook.id)
-        own = self.own(hook.owner)
+        self.remove(hook.owner, hook.id, loading=hook.loading)
+        own = self.own(hook.owner, loading=hook.loading)
         if hook.owner != APPLICATION and len(own) >= self._limit:
             raise Overloaded(hook.owner, "hooks", self._limit)
         self._count += 1
         hook.number = self._count
-        if hook.owner in self._loading:
+        if hook.loading and hook.owner in self._loading:
             self._loading[hook.owner].append(hook)
         else:
             self._change([*self._hooks, hook])
 
-    def remove(self, owner: str, hook_id: int) -> None:
+    def remove(self, owner: str, hook_id: int, *, loading: bool = False) -> None:
         """Take one back; what is not there is no error."""
-        for hook in self.own(owner):
+        for hook in self.own(owner, loading=loading):
             if hook.id != hook_id:
                 continue
             hook.gone = True
-            if owner in self._loading:
+            if loading and owner in self._loading:
                 self._loading[owner].remove(hook)
             else:
                 self._change([other for other in self._hooks if other is not hook])
 
-    def own(self, owner: str) -> list[Hook]:
-        """Those of one plugin: of its new worker, while that loads."""
-        if owner in self._loading:
+    def own(self, owner: str, *, loading: bool = False) -> list[Hook]:
+        """Those of one plugin: of the worker that serves, or of the one that is being loaded."""
+        if loading and owner in self._loading:
             return list(self._loading[owner])
         return [hook for hook in self._hooks if hook.owner == owner]
+
+    def current(self, hook: Hook) -> Hook | None:
+        """The hook that stands for this one by now: itself, or its new worker's; None where that
+        has none such."""
+        if not hook.replaced:
+            return hook
+        like = [
+            other
+            for other in self.own(hook.owner)
+            if (other.kind, other.only) == (hook.kind, hook.only)
+        ]
+        return like[0] if like else None
 
     # The life of plugins
 
@@ -176,7 +192,13 @@ class HookRegistry:
     def on_active(self, plugin_id: str) -> None:
         new = self._loading.pop(plugin_id, None)
         if new is not None:  # else it was enabled again, with the worker that it had
+            for hook in self.own(plugin_id):
+                hook.replaced = True
             self._replace(plugin_id, new)
+
+    def on_abandoned(self, plugin_id: str) -> None:
+        for hook in self._loading.pop(plugin_id, ()):
+            hook.gone = True
 
     def on_unloaded(self, plugin_id: str) -> None:
         self._loading.pop(plugin_id, None)

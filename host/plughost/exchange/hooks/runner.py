@@ -96,9 +96,11 @@ class HookRunner:
         `end` is on the reactor's clock. What `use` finds wrong, it raises as a `PlughostError`,
         and the hook has failed. Raises `HookFailed` where the hook is closed.
         """
-        if self.registry.is_disabled(hook):
+        # A chain that was begun goes on with the hooks of a worker that has come meanwhile.
+        current = self.registry.current(hook)
+        if current is None or self.registry.is_disabled(current):
             return skipped
-        stats = hook.stats
+        hook, stats = current, current.stats
         try:
             with self._reasons(hook):
                 value = use(await self._answer(hook, given, meta, end))

@@ -11,6 +11,7 @@ from plughost.exchange.events.errors import EventRefused, InvalidEvent
 from plughost.exchange.events.event import Origin
 from plughost.exchange.events.names import plain_name
 from plughost.reactor import Reactor
+from plughost.rpc.standing import Standing
 from plughost.service_config import HooksConfig
 from plughost.services.plugins import PluginCaller
 from plughost.services.router import Request, ServiceMethod
@@ -60,9 +61,16 @@ class HookService(HostService):
         self.moments = Moments(runner, self._active)
         self.methods = (
             ServiceMethod(
-                HOOKS_REGISTER, "hooks:register", RegisterHook, self._on_register, _known
+                HOOKS_REGISTER,
+                "hooks:register",
+                RegisterHook,
+                self._on_register,
+                _known,
+                registers=True,
             ),
-            ServiceMethod(HOOKS_UNREGISTER, None, UnregisterHook, self._on_unregister),
+            ServiceMethod(
+                HOOKS_UNREGISTER, None, UnregisterHook, self._on_unregister, withdraws=True
+            ),
             ServiceMethod(HOOKS_LIST, None, ListHooks, self._on_list),
             ServiceMethod(HOOKS_COLLECT, "events:emit", CollectAnswers, self._on_collect, _emitted),
         )
@@ -104,6 +112,10 @@ class HookService(HostService):
             self._loading.discard(plugin_id)
             if self.moments.has_started:
                 self._reactor.spawn(self.moments.welcome, plugin_id)
+
+    def on_abandoned(self, plugin_id: str) -> None:
+        self._loading.discard(plugin_id)
+        self.registry.on_abandoned(plugin_id)
 
     def on_unloaded(self, plugin_id: str) -> None:
         self._loading.discard(plugin_id)
@@ -165,10 +177,11 @@ class HookService(HostService):
             params.on_failure,
             params.timeout,
             policy=request.policy,
+            loading=_is_loading(request),
         )
 
     def _on_unregister(self, request: Request, params: UnregisterHook) -> None:
-        self.registry.remove(request.plugin_id, params.id)
+        self.registry.remove(request.plugin_id, params.id, loading=_is_loading(request))
 
     def _on_list(self, request: Request, params: ListHooks) -> list[HookInfo]:  # noqa: ARG002
         return [
@@ -181,7 +194,7 @@ class HookService(HostService):
                 hook.stats.runs,
                 hook.stats.failures,
             )
-            for hook in self.registry.own(request.plugin_id)
+            for hook in self.registry.own(request.plugin_id, loading=_is_loading(request))
         ]
 
     async def _on_collect(self, request: Request, params: CollectAnswers) -> list[Any]:
@@ -194,6 +207,10 @@ class HookService(HostService):
         origin = Origin.of_call(request.plugin_id, meta)
         answers = await self.collect(params.name, raw, origin, first=params.first)
         return [(answer.plugin, answer.value) for answer in answers]
+
+
+def _is_loading(request: Request) -> bool:
+    return request.worker.standing is Standing.LOADING
 
 
 def _kind(name: str) -> HookKind:

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import anyio.to_thread
 
-from plughost.errors import HostMisuse, NotRunning, Overloaded
+from plughost.errors import HostMisuse, NotRunning, Overloaded, Superseded
 from plughost.reactor import Reactor
+from plughost.rpc.standing import Standing
 from plughost.service_config import SchedulerConfig
 from plughost.services.router import Request, ServiceMethod
 from plughost.services.scheduler.agenda import Agenda, Appointment
@@ -65,8 +66,16 @@ class SchedulerService(HostService):
         )
         self._last_number = 0
         self.methods = (
-            ServiceMethod("scheduler.schedule", "scheduler:write", ScheduleTask, self._on_schedule),
-            ServiceMethod("scheduler.cancel", "scheduler:write", CancelTask, self._on_cancel),
+            ServiceMethod(
+                "scheduler.schedule",
+                "scheduler:write",
+                ScheduleTask,
+                self._on_schedule,
+                registers=True,
+            ),
+            ServiceMethod(
+                "scheduler.cancel", "scheduler:write", CancelTask, self._on_cancel, withdraws=True
+            ),
             ServiceMethod("scheduler.list", "scheduler:read", None, self._on_list),
         )
 
@@ -86,12 +95,22 @@ class SchedulerService(HostService):
     def on_loading(self, plugin_id: str) -> None:
         lane = self._lanes.setdefault(plugin_id, Lane(plugin_id))
         lane.generation += 1
+        lane.loading = {} if self._plugins.active(plugin_id) else None
 
     def on_active(self, plugin_id: str) -> None:
         # What an earlier worker scheduled stays: handlers are found by name, and a task that the
         # new worker does not know is dropped at its first run.
         if lane := self._lanes.get(plugin_id):
+            new, lane.loading = lane.loading or {}, None
+            for task in new.values():
+                self._take_over(lane, task)
             self._runner.pump(lane)
+
+    def on_abandoned(self, plugin_id: str) -> None:
+        lane = self._lanes.get(plugin_id)
+        if lane is not None and lane.loading is not None:
+            lane.loading = None
+            lane.generation -= 1
 
     def on_unloaded(self, plugin_id: str) -> None:
         if lane := self._lanes.pop(plugin_id, None):
@@ -135,7 +154,11 @@ class SchedulerService(HostService):
 
     def _on_cancel(self, request: Request, params: CancelTask) -> None:
         lane = self._lanes.get(request.plugin_id) or Lane(request.plugin_id)
-        self._drop(lane.find(params.id))
+        task = lane.find(params.id)
+        if lane.loading is None or request.worker.standing is not Standing.LOADING:
+            self._drop(task)
+        elif lane.loading.pop(task.name, None) is None:
+            raise lane.no_such(params.id)  # it is the other worker's
 
     def _on_list(self, request: Request, _: None) -> list[TaskInfo]:
         return self.tasks(request.plugin_id)
@@ -161,26 +184,43 @@ class SchedulerService(HostService):
         # Its worker may have died since it asked, and with it the handler.
         if lane is None or request.worker.exit is not None:
             raise NotRunning(request.plugin_id, "no longer loaded")
-        former = lane.tasks.get(asked.name)
-        if former is not None:
-            if former.asked == asked and former.generation != lane.generation:
-                # A new worker asks for what there is: a crash must not put the next run off.
-                former.generation = lane.generation
-                return former.id
-            self._drop(former)
-        elif len(lane.tasks) >= self._config.tasks:
+        if request.worker.standing is Standing.OUTGOING:
+            raise Superseded(request.plugin_id, f"task {asked.name}")
+        loading = request.worker.standing is Standing.LOADING
+        place = lane.place_of(loading=loading)
+        # While another worker is loaded, the one that serves is of the generation before.
+        generation = lane.generation - (lane.loading is not None and not loading)
+        if asked.name not in place and len(place) >= self._config.tasks:
             raise Overloaded(lane.plugin_id, "scheduled tasks", self._config.tasks)
+        former = lane.tasks.get(asked.name)
         self._last_number += 1
         task_id = f"{asked.name}#{self._last_number}"
-        task = ScheduledTask(lane, task_id, asked, schedule, lane.generation)
+        if former is not None and former.asked == asked and former.generation != generation:
+            # A new worker asks for what there is: neither a crash nor a swap puts the next run off.
+            task_id = former.id
+        task = ScheduledTask(lane, task_id, asked, schedule, generation)
+        if place is lane.tasks:
+            self._take_over(lane, task)
+            self._runner.pump(lane)
+        else:
+            place[asked.name] = task
+        return task_id
+
+    def _take_over(self, lane: Lane, task: ScheduledTask) -> None:
+        """Put a task on the agenda, in place of one of the same name that is not the same."""
+        asked = task.asked
+        former = lane.tasks.get(asked.name)
+        if former is not None:
+            if former.id == task.id:
+                former.generation = task.generation
+                return
+            self._drop(former)
         lane.tasks[asked.name] = task
         if asked.immediately:
             task.waiting = 1
         if not (asked.immediately and asked.once):
-            self._plan(task, schedule.after(self._agenda.now(task.by_wall)))
+            self._plan(task, task.schedule.after(self._agenda.now(task.by_wall)))
         lane.enqueue(task)
-        self._runner.pump(lane)
-        return task_id
 
     # Going off
 

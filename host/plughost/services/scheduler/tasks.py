@@ -167,12 +167,18 @@ class Lane:
     """By name."""
     queue: deque[ScheduledTask] = field(default_factory=deque)
     """Each stands here once at most, whatever the number of its runs that wait."""
+    loading: dict[str, ScheduledTask] | None = None
+    """What a worker has asked for that is loaded beside another one; None where there is none."""
     busy: Counter[str] = field(default_factory=Counter)
     """Runs under way, by the task's name: it outlives a task that is replaced as it runs."""
 
+    def place_of(self, *, loading: bool) -> dict[str, ScheduledTask]:
+        """The tasks, by name, that a worker which loads or serves adds to."""
+        return self.loading if loading and self.loading is not None else self.tasks
+
     def find(self, task_id: str) -> ScheduledTask:
         """The task with this id. Raises `NoSuchTask`."""
-        for task in self.tasks.values():
+        for task in [*self.tasks.values(), *(self.loading or {}).values()]:
             if task.id == task_id:
                 return task
         raise self.no_such(task_id)

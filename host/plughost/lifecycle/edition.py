@@ -1,0 +1,178 @@
+"""One edition of a plugin: a reading of its manifest, what follows from it, and its worker."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import anyio
+
+from plughost.catalog.config_schema import ConfigSchema
+from plughost.catalog.discovery import Found
+from plughost.config import HostConfig, Limits
+from plughost.errors import PlughostError, StartFailed
+from plughost.exchange.entry import Provider
+from plughost.exchange.tools import ToolEntry
+from plughost.exits import Cause, WorkerExit
+from plughost.policy.policy import Policy
+from plughost.policy.rates import RateLimiter
+from plughost.rpc.assignment import Assignment
+from plughost.rpc.worker import Worker
+from plughost.supervision.logbook import LogBook
+from plughost.units import parse_bytes, parse_share
+from plughost_protocol import Call
+
+from .offers import Offers
+from .quarters import Lease, Quarters
+from .surroundings import Surroundings
+
+__all__ = ["Edition", "EditionOwner", "limits_for"]
+
+
+class EditionOwner(Provider, Protocol):
+    """The plugin, as its editions need it."""
+
+    log: LogBook
+    rates: RateLimiter
+
+    def on_worker_exit(self, edition: "Edition", worker: Worker, exit: WorkerExit) -> None:
+        """A worker of the edition is dead and reaped."""
+
+
+class Edition:
+    """What the host has made of one reading of a plugin. It has one worker at a time."""
+
+    def __init__(
+        self,
+        found: Found,
+        config: Mapping[str, Any],
+        owner: EditionOwner,
+        around: Surroundings,
+    ) -> None:
+        """`config` is the operator's, defaults not filled in."""
+        self.found = found
+        self.config = config
+        self.limits = limits_for(found, around.config)
+        self.policy = Policy(owner.id, found.manifest.asks(), around.grants())
+        self.timeout = found.manifest.limits.timeout or self.limits.call_timeout
+        """The deadline, in seconds, of what it offers without one."""
+        self.offers = Offers(owner, self.policy, around.tools)
+        self.quarters = Quarters(found, self.policy, self.limits, owner.log, around.quarters)
+        self.worker: Worker | None = None
+        self.since = 0.0
+        """When its worker was ready, on the reactor's clock; 0 before."""
+        self._owner = owner
+        self._around = around
+        self._draining: anyio.CancelScope | None = None
+
+    @property
+    def live_worker(self) -> Worker | None:
+        """Its worker, until that is dead and reaped."""
+        return self.worker if self.worker is not None and self.worker.exit is None else None
+
+    async def prepare(self) -> tuple[Lease, Mapping[str, Any]]:
+        """What its next worker needs, and the plugin's own configuration.
+
+        Raises `PlughostError` where there can be no worker.
+        """
+        around, plugin_id = self._around, self._owner.id
+        if refusal := self.policy.refusal(around.protected()):
+            raise StartFailed(plugin_id, refusal)
+        try:
+            values = ConfigSchema(self.found.manifest.config_schema).complete(self.config)
+        except ValueError as exc:
+            reason = f"its configuration does not fit its config_schema: {exc}"
+            raise StartFailed(plugin_id, reason) from exc
+        lease = await self.quarters.prepare()
+        most = around.config.totals.workers
+        # Not its own: a worker that is being replaced has its place already.
+        others = [worker for worker in around.live_workers() if worker.plugin_id != plugin_id]
+        if most is not None and len(others) >= most:
+            reason = f"the host runs {most} workers, as many as its total allows"
+            raise StartFailed(plugin_id, reason)
+        return lease, values
+
+    async def load(self, lease: Lease, values: Mapping[str, Any]) -> list[ToolEntry]:
+        """Start a worker and load the plugin in it; the tools that it offers.
+
+        Raises `StartFailed` once the worker is dead and reaped.
+        """
+        worker = self.worker = Worker(
+            self._around.reactor,
+            lease.template,
+            Assignment(
+                plugin=self.found,
+                limits=self.limits,
+                grants=tuple(map(str, self.policy.granted)),
+                config=values,
+                plan=lease.plan,
+                timeout=self.timeout,
+                tenancy=lease.tenancy,
+            ),
+            self._owner.log,
+            self,
+        )
+        for registry in self._around.registries:
+            registry.on_loading(self._owner.id)
+        description = await worker.start()
+        try:
+            return await self.offers.prepare(description, worker)
+        except PlughostError as exc:  # what it offers is not acceptable
+            worker.end(Cause.LOAD_FAILED, str(exc))
+            await worker.wait()
+            raise StartFailed(self._owner.id, str(exc), worker.exit) from exc
+
+    async def retire(self, seconds: float) -> None:
+        """End its worker in good order once its calls have ended or time is up.
+
+        The time is `seconds`, or what `hurry` says. Returns when it is reaped, even if cancelled.
+        """
+        worker = self.live_worker
+        if worker is None:
+            return
+        try:
+            with anyio.CancelScope(deadline=anyio.current_time() + seconds) as self._draining:
+                await worker.channel.drained()
+        finally:
+            self._draining = None
+            await worker.stop()
+
+    def hurry(self, seconds: float) -> None:
+        """Give a worker that `retire` waits for no more than so many seconds."""
+        if self._draining is not None:
+            self._draining.deadline = min(
+                self._draining.deadline, anyio.current_time() + max(seconds, 0.0)
+            )
+
+    async def discard(self, reason: str) -> None:
+        """Kill its worker, if it has one, and give back what it lives in."""
+        worker = self.live_worker
+        with anyio.CancelScope(shield=True):
+            if worker is not None:
+                worker.end(Cause.STOPPED, reason)
+                await worker.wait()
+            await self.quarters.release()
+
+    # WorkerOwner
+
+    def on_confined(self, worker: Worker) -> None:
+        self.quarters.open_network(worker.process.take_sockets())
+
+    def on_request(self, worker: Worker, call: Call) -> None:
+        self._around.services.start(worker, self.policy, self._owner.rates, call)
+
+    def on_request_cancelled(self, worker: Worker, call_id: int) -> None:
+        self._around.services.cancel(worker, call_id)
+
+    def on_exit(self, worker: Worker, exit: WorkerExit) -> None:
+        self.quarters.close_network()
+        self._around.services.forget(worker)
+        self._owner.on_worker_exit(self, worker, exit)
+
+
+def limits_for(found: Found, config: HostConfig) -> Limits:
+    """The operator's limits, where the plugin does not ask for less."""
+    limits = config.limits_of(found.manifest.id)
+    wishes = found.manifest.limits
+    memory = limits.memory if wishes.memory is None else parse_bytes(wishes.memory)
+    cpu = limits.cpu if wishes.cpu is None else parse_share(wishes.cpu)
+    return replace(limits, memory=min(memory, limits.memory), cpu=min(cpu, limits.cpu))

@@ -1,0 +1,161 @@
+"""The plugins of one host: which there are, who needs whom, and the start and end of all."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from plughost.catalog.discovery import Discovered, Found, Refused
+from plughost.catalog.start_order import Need, StartOrder, start_order
+from plughost.errors import StartFailed
+from plughost.rpc.worker import Worker
+from plughost.supervision.logbook import LogBook, LogEntry
+
+from .plugin import HostedPlugin
+from .states import State
+from .surroundings import Surroundings
+
+__all__ = ["Roster"]
+
+_log: Final = logging.getLogger("plughost")
+
+
+class Roster:
+    """All plugins by id, whatever their state."""
+
+    def __init__(
+        self, folders: Sequence[Path] | None, on_log: Callable[[LogEntry], None] | None = None
+    ) -> None:
+        self.plugins: dict[str, HostedPlugin] = {}
+        self.refused: list[Refused] = []
+        """What is no acceptable plugin."""
+        self.folders = folders
+        """Where they are looked for; None for the search path."""
+        self.is_closing = False
+        """Whether the host stops: nothing is started any more."""
+        self._on_log = on_log
+        self._surroundings: Surroundings
+
+    def fill(self, surroundings: Surroundings, there: Discovered) -> None:
+        """Take what there is."""
+        self._surroundings = surroundings
+        found, self.refused = there
+        for plugin in found:
+            self.add(plugin)
+        for refused in self.refused:
+            _log.error("%s", refused.error)
+
+    def add(self, found: Found) -> HostedPlugin:
+        """Make one of them; it is not started."""
+        plugin_id = found.manifest.id
+        limits = self._surroundings.config.limits_of(plugin_id)
+        plugin = HostedPlugin(found, LogBook(plugin_id, limits, self._on_log), self._surroundings)
+        self.plugins[plugin_id] = plugin
+        self.refused = [refused for refused in self.refused if refused.root != found.code]
+        return plugin
+
+    @property
+    def roots(self) -> list[Path]:
+        """Their folders and files."""
+        return [plugin.found.code for plugin in self.plugins.values()]
+
+    def live_workers(self) -> list[Worker]:
+        """All workers of all of them."""
+        return [worker for plugin in self.plugins.values() for worker in plugin.workers]
+
+    def may_start(self, plugin_id: str) -> bool:
+        """Whether the operator wants it started with all others."""
+        return self._surroundings.config.of(plugin_id).enabled
+
+    # Who needs whom
+
+    def order(self) -> StartOrder:
+        """Who starts when, and who cannot."""
+        found = {plugin_id: plugin.found for plugin_id, plugin in self.plugins.items()}
+        return start_order(found, (refused.root.stem for refused in self.refused))
+
+    def sorted(self, plugin_ids: Iterable[str]) -> list[str]:
+        """These ids, dependencies first; unknown ones at the end."""
+        order = {plugin_id: place for place, plugin_id in enumerate(self.order().ids)}
+        return sorted(plugin_ids, key=lambda plugin_id: order.get(plugin_id, len(order)))
+
+    def needed_by(self, plugin_id: str) -> list[str]:
+        """Those that run and need it, directly or not, in the order in which they may go."""
+        needy = {plugin_id}
+        order = self.order()
+        for other in order.ids:
+            needs = (need for need in order.needs[other] if not need.dependency.optional)
+            if self.plugins[other].is_wanted and any(needy.issuperset(n.plugins) for n in needs):
+                needy.add(other)
+        return [other for other in reversed(order.ids) if other in needy and other != plugin_id]
+
+    def lacks(self, found: Found) -> str:
+        """Why what it depends on keeps it from running; empty where nothing does."""
+        plugin_id = found.manifest.id
+        others = {name: plugin.found for name, plugin in self.plugins.items()}
+        order = start_order(others | {plugin_id: found})
+        if reason := order.refused.get(plugin_id):
+            return reason
+        unmet = (self._unmet(n, lambda one: one.is_wanted) for n in order.needs[plugin_id])
+        return next(filter(None, unmet), "")
+
+    def _unmet(self, need: Need, runs: Callable[[HostedPlugin], bool]) -> str:
+        """Why a plugin cannot start that has this need; empty if it can."""
+        candidates = [self.plugins[plugin_id] for plugin_id in need.plugins]
+        if need.dependency.optional or any(map(runs, candidates)):
+            return ""
+        states = ", ".join(
+            f"{plugin.id} is {plugin.state}" if need.dependency.is_service else plugin.state
+            for plugin in candidates
+        )
+        return f"it needs {need.dependency.in_words()}, which does not run ({states})"
+
+    # All of them
+
+    async def start_all(self) -> None:
+        """Start them, side by side, each after those that it needs."""
+        order = self.order()
+        started = {plugin_id: anyio.Event() for plugin_id in order.ids}
+        for plugin_id, notes in order.notes.items():
+            for note in notes:
+                self.plugins[plugin_id].log.note("info", note)
+
+        async def start(plugin: HostedPlugin) -> None:
+            try:
+                for need in order.needs[plugin.id]:
+                    for plugin_id in need.plugins:
+                        await started[plugin_id].wait()
+                    if problem := self._unmet(need, lambda one: one.active_worker is not None):
+                        plugin.refuse(problem)
+                        return
+                await plugin.start()
+            except StartFailed:
+                pass  # the plugin's state, its log and `problems` say so
+            finally:
+                started[plugin.id].set()
+
+        async with anyio.create_task_group() as tasks:
+            for plugin_id in order.ids:
+                plugin = self.plugins[plugin_id]
+                if not self.may_start(plugin_id):
+                    await plugin.disable()
+                    started[plugin_id].set()
+                elif plugin_id in order.refused:
+                    plugin.refuse(order.refused[plugin_id])
+                    started[plugin_id].set()
+                else:
+                    tasks.start_soon(start, plugin)
+
+    async def stop_all(self, drain: float) -> None:
+        """Stop them, side by side, and for good; open calls have `drain` seconds."""
+        self.is_closing = True
+        async with anyio.create_task_group() as tasks:
+            for plugin in self.plugins.values():
+                tasks.start_soon(plugin.stop, drain)
+
+    def in_state(self, *states: State) -> Sequence[str]:
+        """The ids of those in one of these states, dependencies first."""
+        found = [plugin_id for plugin_id, plugin in self.plugins.items() if plugin.state in states]
+        return self.sorted(found)

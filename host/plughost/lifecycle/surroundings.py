@@ -1,0 +1,37 @@
+"""What all plugins of a host share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from plughost.config import HostConfig
+from plughost.exchange.tools import ToolRegistry
+from plughost.reactor import Reactor
+from plughost.rpc.worker import Worker
+from plughost.services.router import ServiceRouter
+from plughost.services.service import HostService
+
+from .quarters import SharedQuarters
+
+__all__ = ["Surroundings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all plugins of a host share."""
+
+    reactor: Reactor
+    quarters: SharedQuarters
+    tools: ToolRegistry
+    services: ServiceRouter
+    registries: tuple[HostService, ...]
+    """Those that are told of each plugin's life."""
+    config: HostConfig
+    restart_gate: anyio.Semaphore
+    live_workers: Callable[[], Sequence[Worker]]
+    grants: Callable[[], Mapping[str, Sequence[str]]]
+    """What is granted to what is loaded from now on."""
+    protected: Callable[[], tuple[Path, ...]]
+    """Paths that no plugin is granted: other plugins' folders, and what the host lives on."""
