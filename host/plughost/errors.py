@@ -172,7 +172,8 @@ class Overloaded(PlughostError):
     code = ErrorCode.OVERLOADED
 
     def __init__(self, plugin_id: str, what: str, limit: int) -> None:
-        super().__init__(f"plugin {plugin_id!r} has {what} up to its limit of {limit}")
+        who = f"plugin {plugin_id!r}" if plugin_id else "the plugin"
+        super().__init__(f"{who} has {what} up to its limit of {limit}: try again later")
         self.plugin_id = plugin_id
         self.limit = limit
 

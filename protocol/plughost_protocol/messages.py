@@ -30,6 +30,7 @@ __all__ = [
     "Result",
     "Welcome",
     "WireLimits",
+    "decode_checked",
     "decode_message",
     "decode_value",
     "encode",
@@ -227,6 +228,11 @@ def decode_value(raw: Raw | bytes) -> Any:
     Raises `MalformedMessage` where they are not msgpack, or where `check_values` refuses them.
     """
     check_values(raw)
+    return decode_checked(raw)
+
+
+def decode_checked(raw: Raw | bytes) -> Any:
+    """The same of bytes that `check_values` has passed already, or that are a part of such."""
     try:
         return _decode_value(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:

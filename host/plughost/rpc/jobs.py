@@ -1,6 +1,6 @@
 """Tasks that answer requests, each of which the other side may take back."""
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 import anyio
@@ -23,6 +23,9 @@ class Jobs(Generic[K]):
     def __len__(self) -> int:
         return len(self._scopes)
 
+    def __iter__(self) -> Iterator[K]:
+        return iter(list(self._scopes))
+
     def start(
         self, key: K, work: Callable[[], Awaitable[None]], cancelled: Callable[[], None]
     ) -> None:
@@ -39,7 +42,7 @@ class Jobs(Generic[K]):
 
     def cancel_all(self) -> None:
         """Take all of them back."""
-        for key in list(self._scopes):
+        for key in self:
             self.cancel(key)
 
     async def _run(

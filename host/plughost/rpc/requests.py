@@ -1,7 +1,7 @@
 """The worker's own calls to the host: each is answered once, and the call it serves waits."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Raw
 
@@ -11,7 +11,13 @@ from plughost_protocol import Call, Error, ErrorCode, Failure, Message, Result, 
 
 from .calls import OpenCall
 
-__all__ = ["RequestOwner", "Requests", "frame_limit"]
+__all__ = ["REFUSAL", "RequestOwner", "Requests", "frame_limit"]
+
+REFUSAL: Final = 100
+"""Frames that a request counts for which only an impatient worker makes.
+
+Who asks on all the same is read slowly: its refusals must not fill our time.
+"""
 
 
 class AnswerTooLarge(PlughostError):
@@ -34,6 +40,8 @@ class RequestOwner(Protocol):
     def watch(self) -> Callable[[OpenCall], None]: ...
     @property
     def violated(self) -> Callable[[str], None]: ...
+    @property
+    def charge(self) -> Callable[[int], None]: ...
 
 
 class Requests:
@@ -45,7 +53,9 @@ class Requests:
         self._channel = channel
         self._limits = limits
         self._on_call = on_call
-        self._open: dict[int, OpenCall | None] = {}  # with the call that each one serves
+        # With the call that each one serves, and the bytes of its parameters.
+        self._open: dict[int, tuple[OpenCall | None, int]] = {}
+        self._size = 0
         self._last_id = 0
 
     def __contains__(self, request_id: int) -> bool:
@@ -53,7 +63,8 @@ class Requests:
 
     def parent_of(self, request_id: int) -> OpenCall | None:
         """The call that a request is made for."""
-        return self._open.get(request_id)
+        parent, _ = self._open.get(request_id, (None, 0))
+        return parent
 
     def received(self, message: Call) -> None:
         """A request has come: hand it on, refuse it at a bound, or call it a violation."""
@@ -66,13 +77,22 @@ class Requests:
             return
         self._last_id = message.id
         parent = channel.open_call(message.meta.parent)
-        self._open[message.id] = parent
+        size = memoryview(message.params).nbytes
+        self._open[message.id] = parent, size
+        self._size += size
         if parent is not None:
             parent.request_began(channel.now())
         if len(self._open) > limits.requests_in_flight:
-            self.refuse(message.id, Overloaded("", "requests in flight", limits.requests_in_flight))
+            self._refuse_more(message.id, "requests in flight", limits.requests_in_flight)
+        elif self._size > 2 * limits.max_frame:
+            # On its way to another plugin a request is held four times over.
+            self._refuse_more(message.id, "bytes of requests in flight", 2 * limits.max_frame)
         else:
             self._on_call(message)
+
+    def _refuse_more(self, request_id: int, what: str, limit: int) -> None:
+        self._channel.charge(REFUSAL)
+        self.refuse(request_id, Overloaded("", what, limit))
 
     def answer(self, request_id: int, value: object) -> None:
         """Answer with a value. Raises `TypeError` for what msgpack cannot hold."""
@@ -101,7 +121,8 @@ class Requests:
         self._channel.send(Error(request_id, code, str(error)[:10_000], Raw(encode(failure))))
 
     def _end(self, request_id: int) -> None:
-        parent = self._open.pop(request_id)
+        parent, size = self._open.pop(request_id)
+        self._size -= size
         if parent is not None:
             parent.request_ended(self._channel.now())
             self._channel.watch(parent)

@@ -14,7 +14,7 @@ from plughost.policy.rates import RateLimiter
 from plughost.reactor import Reactor
 from plughost.rpc.calls import OpenCall
 from plughost.rpc.jobs import Jobs
-from plughost.rpc.requests import Requests
+from plughost.rpc.requests import REFUSAL, Requests
 from plughost.rpc.worker import Worker
 from plughost_protocol import Call, CallMeta, ErrorCode, ProtocolError, check_values
 
@@ -22,7 +22,11 @@ __all__ = ["Request", "ServiceMethod", "ServiceRouter"]
 
 _log: Final = logging.getLogger("plughost.services")
 
-_REFUSAL: Final = 100  # frames that a request over the rate counts for
+_UNCOUNTED: Final = 20  # frames that a request counts for which no rate holds
+# What takes longer is paid for by not being read, so that no plugin has more than a quarter of
+# the loop's time for it: 200,000 values in maps take a second to be checked.
+_FREE: Final = 0.001  # seconds
+_PRICE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,17 @@ class ServiceRouter:
 
     def start(self, worker: Worker, policy: Policy, rates: RateLimiter, call: Call) -> None:
         """Answer a request, refuse it, or begin to."""
+        channel = worker.channel
+        began = channel.now()
+        self._start(worker, policy, rates, call)
+        took = channel.now() - began
+        if took > _FREE:
+            channel.charge(int(took * _PRICE * worker.limits.frames_per_second))
+
+    def _start(self, worker: Worker, policy: Policy, rates: RateLimiter, call: Call) -> None:
         requests = worker.channel.requests
         try:
-            method, decode = self._find(call.method, rates)
+            method, decode = self._find(worker, call.method, rates)
             request = Request(
                 worker.plugin_id, policy, worker, call.meta, requests.parent_of(call.id)
             )
@@ -95,8 +107,7 @@ class ServiceRouter:
                 return
         except Exception as exc:  # noqa: BLE001 - our bug, not the plugin's: the others go on
             if isinstance(exc, RateLimited):
-                # Who asks on all the same is read slowly: its refusals must not fill our time.
-                worker.channel.charge(_REFUSAL)
+                worker.channel.charge(REFUSAL)
             requests.refuse(call.id, _public(exc, call.method, worker.plugin_id))
             return
         self._jobs.start(
@@ -109,10 +120,20 @@ class ServiceRouter:
         """The plugin no longer wants the answer."""
         self._jobs.cancel((worker, call_id))
 
-    def _find(self, name: str, rates: RateLimiter) -> tuple[ServiceMethod, Callable[[Raw], Any]]:
+    def forget(self, worker: Worker) -> None:
+        """The worker is dead: what it has asked of others is for nobody now."""
+        for key in self._jobs:
+            if key[0] is worker:
+                self._jobs.cancel(key)
+
+    def _find(
+        self, worker: Worker, name: str, rates: RateLimiter
+    ) -> tuple[ServiceMethod, Callable[[Raw], Any]]:
         known = self._methods.get(name)
         if known is None or known[0].counted:
             rates.take(name.partition(".")[0])
+        else:
+            worker.channel.charge(_UNCOUNTED)
         if known is None:
             raise _NoMethod(f"this host offers no {name!r}")
         return known
