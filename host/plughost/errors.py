@@ -45,12 +45,27 @@ class HostMisuse(PlughostError):
 
 
 class ConfigError(PlughostError):
-    """Raised when a configuration file has a mistake, or could be somebody else's doing."""
+    """Raised when a configuration file has a mistake, or could be somebody else's doing.
 
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+    `path` is the file, or the name of an environment variable or an option. `line` and `column`
+    count from 1, and are 0 where they are not known. `others` are further mistakes.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        problem: str,
+        line: int = 0,
+        column: int = 0,
+        others: "Sequence[ConfigError]" = (),
+    ) -> None:
+        place = f"{path}:{line}:{column}" if line else str(path)
+        super().__init__("\n".join([f"{place}: {problem}", *map(str, others)]))
         self.path = path
         self.problem = problem
+        self.line = line
+        self.column = column
+        self.others = tuple(others)
 
 
 class ManifestError(PlughostError):

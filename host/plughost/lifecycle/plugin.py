@@ -1,6 +1,6 @@
 """One plugin in the host: its workers one after the other, and the calls that wait for them."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,7 @@ import msgspec
 
 from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
-from plughost.config import HostConfig, Limits
+from plughost.config import HostConfig, Limits, revealed
 from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, StartFailed
 from plughost.exchange.entry import CompileBudget
 from plughost.exchange.tools import ToolRegistry
@@ -104,7 +104,8 @@ class HostedPlugin:
         self._stopping = anyio.Event()
         self._runs = False
         own = surroundings.config.of(self.id)
-        self._config = own.config
+        self.config: Mapping[str, Any] = revealed(own.config)
+        """The operator's values, without the defaults of its `config_schema`."""
         self._tracker = RestartTracker(
             own.restart or surroundings.config.restart, surroundings.reactor.now
         )
@@ -245,7 +246,7 @@ class HostedPlugin:
             self._give_up(refusal)
             return
         try:
-            values = ConfigSchema(self.found.manifest.config_schema).complete(self._config)
+            values = ConfigSchema(self.found.manifest.config_schema).complete(self.config)
         except ValueError as exc:
             self._give_up(f"its configuration does not fit its config_schema: {exc}")
             return

@@ -7,10 +7,11 @@ from typing import Any, Final
 from plughost.catalog.asks import Ask
 from plughost.catalog.permissions import Permission
 from plughost.policy.grants import EVERYTHING
+from plughost.settings.files import GrantFiles, find_grant_files
 
+from .configuration import warn
 from .exit_codes import ExitCode
 from .folders import DEFAULT_FOLDER, find_plugin, installed_plugins
-from .grant_files import GrantFiles, find_grant_files, warn
 from .output import Cell, Column, Output
 
 __all__ = ["show_grants"]

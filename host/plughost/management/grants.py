@@ -13,12 +13,13 @@ from plughost.catalog.permissions import Permission
 from plughost.errors import UnknownPlugin
 from plughost.policy.grants import EVERYTHING, grant_command
 from plughost.policy.policy import Policy
+from plughost.settings.files import GrantFiles, find_grant_files
 from plughost_protocol import ErrorCode
 
+from .configuration import warn
 from .exit_codes import ExitCode
 from .folders import find_plugin, folders_or_default, installed_plugins
 from .grant_edit import add_grants, remove_grants
-from .grant_files import GrantFiles, find_grant_files, warn
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
 

@@ -3,12 +3,11 @@
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from plughost.catalog.discovery import discover
 from plughost.catalog.granted_paths import protected_paths
-from plughost.config import HostConfig, Layer, Limits, Sandbox
+from plughost.config import HostConfig, Layer, Limits
 from plughost.errors import PlughostError, UnknownPlugin
 from plughost.lifecycle.plugin import limits_for
 from plughost.lifecycle.quarters import plan_for
@@ -20,9 +19,8 @@ from plughost.sandbox.view import DEVICES, TEMPORARY
 from plughost.units import format_bytes
 from plughost_protocol import ErrorCode
 
+from .configuration import Configuration, Options
 from .exit_codes import ExitCode
-from .folders import folders_or_default
-from .grant_files import read_grants
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
 
@@ -36,28 +34,21 @@ class ShowOptions:
     """What `plughost show` is told."""
 
     plugin: str
-    folders: Sequence[Path]
-    file: Path | None
-    without: Sequence[Layer]
-    shared_template: bool
+    configuration: Options
     syscalls: bool
 
 
 def show_plan(output: Output, options: ShowOptions) -> ExitCode:
     """Compute the plan as a host would, and show it. 7 if a grant that it needs is missing."""
-    folders = folders_or_default(options.folders)
-    found, refused = discover(folders)
+    configuration = Configuration.read(output, options.configuration)
+    config = configuration.host()
+    found, refused = discover(configuration.folders)
     plugin = next((each for each in found if each.manifest.id == options.plugin), None)
     if plugin is None:
         for broken in refused:
             if broken.name == options.plugin:
                 raise broken.error
         raise UnknownPlugin(options.plugin, [each.manifest.id for each in found])
-    config = HostConfig(
-        grants=read_grants(output, folders, options.file),
-        sandbox=Sandbox(frozenset(options.without)),
-        shared_template=options.shared_template,
-    )
     policy = Policy(options.plugin, plugin.manifest.asks(), config.grants)
     refusal = policy.refusal(protected_paths((each.root for each in found), config.state_folder))
     limits = limits_for(plugin, config)

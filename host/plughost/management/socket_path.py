@@ -17,11 +17,16 @@ _MAX_PATH: Final = 107  # bytes; sockaddr_un.sun_path has 108, unix(7)
 
 
 def control_path(given: Path | None, *, create: bool = False) -> Path:
-    """The socket's path: as given (`--socket`, PLUGHOST_SOCKET), or in the user's own folder.
+    """The socket's path: as given (`--socket`, PLUGHOST_SOCKET), as configured, or the default.
 
     With `create` the default folder is made where it is missing. Raises `CommandFailed` where
     somebody else could have put a socket there.
     """
+    if given is None:
+        # Here: few commands have no socket given, and it takes some time to import.
+        from .configuration import configured_socket
+
+        given = configured_socket()
     path = given if given is not None else _default(create=create)
     if len(os.fsencode(path)) > _MAX_PATH:
         raise CommandFailed(
