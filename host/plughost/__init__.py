@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         PluginConfig,
         Restart,
         Sandbox,
+        SecretText,
         Totals,
     )
     from .errors import (
         CallTimeout,
         ConfigError,
         HostMisuse,
+        InvalidConfig,
         InvalidParams,
         ManifestError,
         NotRunning,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from .exchange.tools import Tool
     from .exits import Cause, WorkerExit
     from .host import Host
+    from .lifecycle.configuring import Configured
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
     from .memory_store import Embedder, Memory, MemoryMatch, MemoryStore, MemoryType
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
         StorageConfig,
         UsersConfig,
     )
+    from .settings.load import load_config
     from .supervision.logbook import LogEntry
     from .user_directory import User, UserDirectory
 
@@ -88,6 +92,7 @@ __all__ = [
     "CallTimeout",
     "Cause",
     "ConfigError",
+    "Configured",
     "Embedder",
     "Event",
     "EventRefused",
@@ -102,6 +107,7 @@ __all__ = [
     "HostMisuse",
     "HostedPlugin",
     "HttpConfig",
+    "InvalidConfig",
     "InvalidEvent",
     "InvalidParams",
     "Layer",
@@ -130,6 +136,7 @@ __all__ = [
     "Sandbox",
     "SchedulerConfig",
     "Secret",
+    "SecretText",
     "Service",
     "StartFailed",
     "State",
@@ -151,6 +158,7 @@ __all__ = [
     "WorkerDied",
     "WorkerExit",
     "__version__",
+    "load_config",
     "load_grants",
 ]
 
@@ -158,11 +166,14 @@ __all__ = [
 # at run time; a test holds it against the imports above.
 _HOMES = {
     "blocking": "BlockingHost",
-    "config": "GRANT_ALL_ASKED HostConfig Layer Limits PluginConfig Restart Sandbox Totals",
+    "config": (
+        "GRANT_ALL_ASKED HostConfig Layer Limits PluginConfig Restart Sandbox SecretText Totals"
+    ),
     "errors": (
-        "CallTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning Overloaded "
-        "PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited StartFailed "
-        "TooDeep ToolError UndeclaredDependency UnknownPlugin UnknownService UnknownTool WorkerDied"
+        "CallTimeout ConfigError HostMisuse InvalidConfig InvalidParams ManifestError NotRunning "
+        "Overloaded PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited "
+        "StartFailed TooDeep ToolError UndeclaredDependency UnknownPlugin UnknownService "
+        "UnknownTool WorkerDied"
     ),
     "exchange.calls": "CallContext Outcome",
     "exchange.events.errors": (
@@ -177,6 +188,7 @@ _HOMES = {
     "exchange.tools": "Tool",
     "exits": "Cause WorkerExit",
     "host": "Host",
+    "lifecycle.configuring": "Configured",
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
     "memory_store": "Embedder Memory MemoryMatch MemoryStore MemoryType",
@@ -185,6 +197,7 @@ _HOMES = {
         "EventsConfig HooksConfig HttpConfig MemoryConfig Rates SchedulerConfig Secret "
         "StorageConfig UsersConfig"
     ),
+    "settings.load": "load_config",
     "supervision.logbook": "LogEntry",
     "user_directory": "User UserDirectory",
 }

@@ -16,6 +16,8 @@ from plughost.exchange.service_calls import ServiceProxy
 from plughost.exchange.services import Service
 from plughost.exchange.tools import Tool
 from plughost.host import Host
+from plughost.lifecycle.code_plugin import Permissions
+from plughost.lifecycle.configuring import Configured
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.supervision.logbook import LogEntry
 
@@ -133,6 +135,29 @@ class BlockingHost:
             )
         )
         return partial(self._portal.call, listener.off)
+
+    def configure(
+        self, values: Mapping[str, Mapping[str, Any]], *, replace: bool = False
+    ) -> dict[str, Configured]:
+        """As `Host.configure`."""
+        return self._portal.call(partial(self._host.configure, values, replace=replace))
+
+    def load_code(
+        self,
+        name: str,
+        code: str,
+        *,
+        permissions: Permissions = (),
+        resources: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> HostedPlugin:
+        """As `Host.load_code`."""
+        load = partial(self._host.load_code, name, code, permissions=permissions)
+        return self._portal.call(partial(load, resources=resources, config=config))
+
+    def unload_code(self, name: str) -> None:
+        """As `Host.unload_code`."""
+        self._portal.call(self._host.unload_code, name)
 
     @property
     def services(self) -> "BlockingServices":

@@ -38,6 +38,7 @@ __all__ = [
     "SecretText",
     "Totals",
     "revealed",
+    "without_secrets",
 ]
 
 GRANT_ALL_ASKED: Final[Mapping[str, Sequence[str]]] = MappingProxyType({"*": ("*",)})
@@ -242,6 +243,17 @@ class SecretText:
     """A text of a plugin's configuration that the plugin sees and nobody is shown."""
 
     value: str = field(repr=False)
+
+
+def without_secrets(text: str, config: Any) -> str:
+    """A text, such as an error's, with a mark in place of each secret of a configuration."""
+    if isinstance(config, SecretText):
+        return text.replace(config.value, "[secret]")
+    if isinstance(config, Mapping):
+        config = list(config.values())
+    for inner in config if isinstance(config, list | tuple) else ():
+        text = without_secrets(text, inner)
+    return text
 
 
 def revealed(value: Any) -> Any:

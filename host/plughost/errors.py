@@ -1,6 +1,6 @@
 """What can go wrong, by whose fault it is. Exceptions take facts and write their own sentence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,6 +13,7 @@ __all__ = [
     "CallTimeout",
     "ConfigError",
     "HostMisuse",
+    "InvalidConfig",
     "InvalidParams",
     "ManifestError",
     "NotRunning",
@@ -66,6 +67,20 @@ class ConfigError(PlughostError):
         self.line = line
         self.column = column
         self.others = tuple(others)
+
+
+class InvalidConfig(PlughostError):
+    """Raised when new values do not fit a plugin's `config_schema`. No plugin got any.
+
+    `problems` has a sentence for each plugin whose values do not fit.
+    """
+
+    code = ErrorCode.INVALID_PARAMS
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        told = "; ".join(f"plugin {name!r}: {problem}" for name, problem in problems.items())
+        super().__init__(f"the configuration does not fit, and nothing was changed: {told}")
+        self.problems = dict(problems)
 
 
 class ManifestError(PlughostError):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -27,8 +28,10 @@ from plughost.exchange.service_calls import ServiceExchange, Services
 from plughost.exchange.tool_calls import CallMiddleware, CallObserver, ToolCaller
 from plughost.exchange.tools import Tool, ToolRegistry
 from plughost.lifecycle.callbacks import Callbacks
+from plughost.lifecycle.code_plugin import Permissions, code_plugin, drop_empty_folder
+from plughost.lifecycle.configuring import Configured, configure
 from plughost.lifecycle.plugin import HostedPlugin, Surroundings
-from plughost.lifecycle.quarters import SharedQuarters
+from plughost.lifecycle.quarters import SharedQuarters, data_folder
 from plughost.policy.grants import check_grants
 from plughost.reactor import Reactor, current_reactor
 from plughost.rpc.worker import Worker
@@ -82,6 +85,8 @@ class Host:
         self._refused: list[Refused] = []
         self._stack = AsyncExitStack()
         self._entered = False
+        self._surroundings: Surroundings | None = None
+        self._configuring = anyio.Lock()
         self._bus = EventBus(self.config.events)
         self.events = Events(self._bus)
         """The events of plugins, of the host and of the application; there before it runs."""
@@ -148,7 +153,7 @@ class Host:
         self._disk_watch = DiskWatch(reactor.now, self._live_workers)
         found, self._refused = discover(self._folders)
         roots = (plugin.root for plugin in found)
-        surroundings = Surroundings(
+        self._surroundings = Surroundings(
             reactor=reactor,
             quarters=SharedQuarters(reactor, self._templates, machine, config, groups),
             tools=self._tools,
@@ -162,7 +167,7 @@ class Host:
         for plugin in found:
             plugin_id = plugin.manifest.id
             book = LogBook(plugin_id, config.limits_of(plugin_id), self._on_log)
-            self._plugins[plugin_id] = HostedPlugin(plugin, book, surroundings)
+            self._plugins[plugin_id] = HostedPlugin(plugin, book, self._surroundings)
         for refused in self._refused:
             _log.error("%s", refused.error)
 
@@ -326,6 +331,59 @@ class Host:
     def scheduler(self) -> SchedulerService:
         """The tasks of all plugins: see them, or run one now."""
         return self._scheduler
+
+    async def configure(
+        self, values: Mapping[str, Mapping[str, Any]], *, replace: bool = False
+    ) -> dict[str, Configured]:
+        """Give plugins new values, by plugin id, and say what became of each: all or none.
+
+        Values that are not named stay, unless `replace` drops them. Raises `UnknownPlugin`;
+        `InvalidConfig` before anything is changed; `StartFailed` for a plugin that does not load
+        with its new values, once all have their old ones again.
+        """
+        async with self._configuring:
+            plugins = {plugin_id: self.plugin(plugin_id) for plugin_id in values}
+            return await configure(plugins, values, replace=replace)
+
+    async def load_code(
+        self,
+        name: str,
+        code: str,
+        *,
+        permissions: Permissions = (),
+        resources: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> HostedPlugin:
+        """A plugin out of a text, held in memory only, with all the permissions that are named.
+
+        `permissions` have the forms that they have in a manifest, and are granted. `resources`
+        are fields of `Limits`, such as `{"memory": "100MB", "cpu": "50%"}`. Raises `HostMisuse`
+        for what cannot be, and `StartFailed`, after which there is no such plugin.
+        """
+        if name in self._plugins:
+            raise HostMisuse(f"there is a plugin {name!r} already")
+        if self._surroundings is None:
+            raise HostMisuse("a host runs plugins inside of its `async with` block")
+        made = code_plugin(name, code, permissions, resources or {}, config, self.config)
+        around = replace(self._surroundings, config=made.config)
+        book = LogBook(name, made.config.limits_of(name), self._on_log)
+        plugin = self._plugins[name] = HostedPlugin(made.found, book, around)
+        try:
+            await plugin.start()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.unload_code(name)
+            raise
+        return plugin
+
+    async def unload_code(self, name: str) -> None:
+        """End a plugin that came out of a text, and forget it and its code."""
+        plugin = self.plugin(name)
+        if plugin.found.text is None:
+            raise HostMisuse(f"plugin {name!r} did not come out of a text")
+        await plugin.stop(_DRAIN)
+        self._plugins.pop(name, None)
+        await anyio.to_thread.run_sync(drop_empty_folder, data_folder(self.config, name))
 
     # Life
 

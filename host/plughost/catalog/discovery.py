@@ -1,7 +1,7 @@
 """Finding plugins in folders, and the order in which they start."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,11 +15,13 @@ __all__ = ["Found", "Refused", "discover", "start_order"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A plugin on disk."""
+    """A plugin that can be started."""
 
     root: Path
-    """Its folder, absolute."""
+    """Its folder, absolute; of a plugin out of a text, one that is not there."""
     manifest: Manifest
+    text: str | None = field(default=None, repr=False)
+    """Its code, of a plugin that is not on disk."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import msgspec
 
 from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
-from plughost.config import HostConfig, Limits, revealed
+from plughost.config import HostConfig, Limits, revealed, without_secrets
 from plughost.errors import CallTimeout, NotRunning, Overloaded, PlughostError, StartFailed
 from plughost.exchange.entry import CompileBudget
 from plughost.exchange.tools import ToolRegistry
@@ -104,7 +104,7 @@ class HostedPlugin:
         self._stopping = anyio.Event()
         self._runs = False
         own = surroundings.config.of(self.id)
-        self.config: Mapping[str, Any] = revealed(own.config)
+        self.config: Mapping[str, Any] = own.config
         """The operator's values, without the defaults of its `config_schema`."""
         self._tracker = RestartTracker(
             own.restart or surroundings.config.restart, surroundings.reactor.now
@@ -246,9 +246,10 @@ class HostedPlugin:
             self._give_up(refusal)
             return
         try:
-            values = ConfigSchema(self.found.manifest.config_schema).complete(self.config)
+            values = ConfigSchema(self.found.manifest.config_schema).complete(revealed(self.config))
         except ValueError as exc:
-            self._give_up(f"its configuration does not fit its config_schema: {exc}")
+            why = without_secrets(str(exc), self.config)
+            self._give_up(f"its configuration does not fit its config_schema: {why}")
             return
         try:
             lease = await self._quarters.prepare()

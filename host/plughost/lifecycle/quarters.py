@@ -66,7 +66,7 @@ def plan_for(
     own = config.of(plugin_id)
     return make_plan(
         plugin_id,
-        found.root,
+        found.root if found.text is None else None,
         data_folder(config, plugin_id),
         _access(policy, own.private_hosts),
         limits,

@@ -161,7 +161,7 @@ class SandboxPlan:
 
 def make_plan(
     plugin_id: str,
-    root: Path,
+    root: Path | None,
     data_folder: Path,
     access: Access,
     limits: Limits,
@@ -169,7 +169,10 @@ def make_plan(
     python: Interpreter,
     machine: Machine,
 ) -> SandboxPlan:
-    """The plan for one plugin. Raises `PlanRefused` where this machine cannot meet it."""
+    """The plan for one plugin; without a `root`, for one that is not on disk.
+
+    Raises `PlanRefused` where this machine cannot meet it.
+    """
     layers = _layers(sandbox, machine)
     user = _user(plugin_id, layers, machine)
     if access.network and not {Layer.NAMESPACES, Layer.MOUNTS, Layer.SECCOMP} <= layers:
@@ -179,8 +182,10 @@ def make_plan(
             "could connect anywhere; run it without that permission"
         )
     files = FileSystem.basic(python)
-    files.add(str(root))
     data = os.path.realpath(data_folder)
+    folder = data if root is None else str(root)
+    if root is not None:
+        files.add(folder)
     files.places[data] = Place(data, writable=True, own=True)  # it may be still to be made
     for path in access.readable:
         files.add(path)
@@ -193,7 +198,7 @@ def make_plan(
         files.files.update(access.network.files)
     has_view = Layer.MOUNTS in layers
     if user is not None and not has_view:
-        _check_reach(user, (*python.libraries, str(root), str(Path(data).parent)))
+        _check_reach(user, (*python.libraries, folder, str(Path(data).parent)))
     return SandboxPlan(
         plugin_id=plugin_id,
         layers=layers,
@@ -201,7 +206,7 @@ def make_plan(
         view=files.view(limits.temporary_size) if has_view else None,
         data_folder=data,
         environment=_environment(data, access, has_view=has_view),
-        working_folder=str(root),
+        working_folder=folder,
         rlimits=_rlimits(limits, layers, user, machine),
         user=user,
         system_calls=SyscallRules(
