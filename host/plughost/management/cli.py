@@ -229,6 +229,32 @@ def call(
     _finish(json, lambda output: call_tool(output, options))
 
 
+@app.command("configure")
+def configure_command(
+    plugin: Annotated[
+        str, typer.Argument(metavar="ID", help="One plugin; none where --values names several.")
+    ] = "",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENT", help="key=value, key:=JSON or key@FILE"),
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Values as an object; @FILE, or - for stdin."),
+    ] = None,
+    replace_all: Annotated[
+        bool, typer.Option("--replace", help="Drop the values that are not named.")
+    ] = False,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Give plugins of the running host new values: all of them, or none."""
+    from .configure import ConfigureOptions, configure_plugins
+
+    options = ConfigureOptions(plugin, arguments or [], values, replace_all, socket)
+    _finish(json, lambda output: configure_plugins(output, options))
+
+
 @app.command()
 def events(
     wanted: Annotated[

@@ -18,9 +18,13 @@ from plughost_protocol import MAX_FRAME
 __all__ = [
     "CONTROL_LIMITS",
     "HOST_CALL",
+    "HOST_CONFIGURE",
     "HOST_LIST",
+    "HOST_SCHEMA",
     "HOST_TOOLS",
     "CallTool",
+    "Configure",
+    "GetSchema",
     "ListPlugins",
     "ListTools",
     "Peer",
@@ -35,6 +39,11 @@ HOST_TOOLS: Final = "host.tools"
 """The tools, of all plugins or of one: answers with a list of `ToolInfo`."""
 HOST_CALL: Final = "host.call"
 """Call a tool: answers with its result, or with a stream where credit comes with the call."""
+
+HOST_SCHEMA: Final = "host.config_schema"
+"""What a plugin's configuration may be: answers with a JSON Schema."""
+HOST_CONFIGURE: Final = "host.configure"
+"""Give plugins new values: answers with what became of each, by plugin id."""
 
 # What a worker sends in a full frame goes on in a frame of ours, with a few bytes around it.
 CONTROL_LIMITS: Final = Limits(max_frame=MAX_FRAME + 64 * 1024)
@@ -60,6 +69,21 @@ class CallTool(Struct, frozen=True, forbid_unknown_fields=True):
     params: Raw
     timeout: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     """Seconds of wall time; never more than the operator's limit."""
+
+
+class GetSchema(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.config_schema`."""
+
+    plugin: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Configure(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.configure`."""
+
+    values: Raw
+    """A map of values by plugin id."""
+    replace: bool = False
+    """Whether values that are not named are dropped."""
 
 
 class PluginStatus(Struct, frozen=True):

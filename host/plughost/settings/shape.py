@@ -68,7 +68,8 @@ def step(kind: Any, name: str) -> Any:
     known = names_in(kind)
     if name in known:
         return known[name]
-    if is_dataclass(kind) and name in {item.name for item in fields(kind)}:
+    made_of = HostConfig if kind is ROOT else kind
+    if is_dataclass(made_of) and name in {item.name for item in fields(made_of)}:
         raise ValueError("is given by an application, not in a file")
     near = get_close_matches(name, known, n=1)
     there = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
