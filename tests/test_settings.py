@@ -311,6 +311,11 @@ def test_secrets_come_from_the_environment_and_from_files(
         assert host.call("a.seen") == {"key": "file-secret"}
 
 
+def _make_fifo(token: Path) -> None:
+    token.unlink()
+    os.mkfifo(token, 0o600)
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
@@ -319,7 +324,7 @@ def test_secrets_come_from_the_environment_and_from_files(
         (lambda token: token.write_text(""), "is empty"),
         (lambda token: token.write_bytes(b"\xff\xfe"), "is not UTF-8"),
         (lambda token: token.write_bytes(b"x" * 70_000), "longer than"),
-        (lambda token: (token.unlink(), os.mkfifo(token, 0o600)), "no regular file"),
+        (_make_fifo, "no regular file"),
     ],
 )
 def test_a_file_with_a_secret_must_be_fit_for_it(file: Path, spoil: Any, problem: str) -> None:
@@ -348,6 +353,9 @@ class Keyring(KeyringBackend):
 
     def get_password(self, service, username):
         return {("my/app", "ada"): "from-the-ring"}.get((service, username))
+
+    def set_password(self, service, username, password):
+        raise NotImplementedError
 """
 
 

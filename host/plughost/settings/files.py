@@ -45,13 +45,16 @@ class GrantFile:
     def load(cls, path: Path, *, lenient: bool = False) -> Self:
         """Raises `ConfigError` for one that has a mistake or cannot be trusted.
 
-        `lenient` is for who names all mistakes later, those that are not about grants too.
+        `lenient` is for who names all mistakes later, when it reads the text itself.
         """
         text = read_grants_text(path)
         if not lenient:
             return cls(path, text, parse_grants(path, text))
-        table = parse_document(path, text).get("grants", {})
-        return cls(path, text, grants_in(path, table, toml_marks(text))[1])
+        try:
+            document = parse_document(path, text)
+        except ConfigError:
+            return cls(path, text, {})
+        return cls(path, text, grants_in(path, document.get("grants", {}), toml_marks(text))[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,13 +140,12 @@ def _from_file(name: str) -> str:
 def _from_keyring(name: str) -> str:
     try:
         import keyring
-        import keyring.errors
     except ImportError as exc:
         raise ValueError("the keyring needs: pip install 'plughost[keyring]'") from exc
     service, _, user = name.rpartition("/")
     try:
         value = keyring.get_password(service, user)
-    except keyring.errors.KeyringError as exc:
+    except Exception as exc:  # a keyring's backend is anybody's code
         raise ValueError(f"the keyring gives no {name}: {exc}") from exc
     if not value:
         raise ValueError(f"the keyring has no {name}: keyring set {service} {user}")
