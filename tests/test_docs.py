@@ -76,6 +76,7 @@ SAMPLES: Final[dict[str, tuple[dict[str, Any], object]]] = {
     ),
     "forecast": ({"city": "Oslo"}, "rain in Oslo"),
     "forget_all": ({}, 1),
+    "good_morning": ({"name": "Ada"}, "Good morning, Ada"),
     "greet": ({"name": "Ada", "excited": True}, "Hello, Ada!"),
     "increment": ({}, 1),
     "healthy": ({}, ["example"]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from plughost import (
     SecretText,
     load_config,
 )
+from plughost.settings.build import build_command, check
+from plughost.settings.files import GrantFile
+from plughost.settings.load import merged
 from plughost.settings.shape import ROOT, is_table, names_in
 
 from .conftest import MakePlugin
@@ -276,6 +280,16 @@ def test_a_file_that_somebody_else_could_have_written_is_not_believed(
         (file.parent / "manifest.json").touch()
     with pytest.raises(ConfigError, match=r"could grant anything|a plugin grants itself nothing"):
         load_config(file)
+
+
+def test_the_file_in_the_docs_is_read_without_a_mistake(file: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    found = merged([GrantFile(file, text, {})], {})
+    assert not check(found)
+    assert build_command(found).folders == (file.parent / "plugins",)
+    tables = set(re.findall(r"\[(\w+)\]", page)) & set(names_in(ROOT))
+    assert tables == {name for name, kind in names_in(ROOT).items() if is_table(kind)} - {"plugins"}
 
 
 # Secrets
