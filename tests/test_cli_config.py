@@ -193,6 +193,12 @@ def test_run_takes_folders_and_the_socket_from_the_configuration(desk: Desk) -> 
         host.end()
 
 
+def test_users_are_kept_in_the_state_folder_that_is_configured(desk: Desk) -> None:
+    desk.write(desk.project, "state_folder = 'state'\n")
+    assert desk("users", "add", "ada").code == 0
+    assert list((desk.folder / "state").iterdir())
+
+
 def test_a_file_among_the_plugins_that_it_names_is_not_believed(desk: Desk) -> None:
     write_plugin(desk.folder, "demo", CODE)
     desk.write(desk.project, "folders = ['.']\n[grants]\ndemo = ['*']\n")

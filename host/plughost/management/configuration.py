@@ -20,7 +20,7 @@ from .folders import folders_or_default
 from .output import Output
 from .problems import CommandFailed, Problem
 
-__all__ = ["Configuration", "Options", "configured_socket", "warn"]
+__all__ = ["Configuration", "Options", "configured_socket", "configured_state", "warn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +120,14 @@ def warn(output: Output, files: GrantFiles) -> None:
 
 def configured_socket() -> Path | None:
     """The control socket that the configuration names. Raises `ConfigError`."""
-    files = find_grant_files((), None, lenient=True)
-    return build_command(merged(files.read, os.environ)).socket
+    return build_command(_found()).socket
+
+
+def configured_state() -> Path | None:
+    """The state folder that the configuration names. Raises `ConfigError`."""
+    setting = _found().made.get(("state_folder",))
+    return None if setting is None else setting.value
+
+
+def _found() -> Settings:
+    return merged(find_grant_files((), None, lenient=True).read, os.environ)

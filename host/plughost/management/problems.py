@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from plughost.errors import ConfigError
 from plughost_protocol import ErrorCode
 
 from .exit_codes import HOST_GONE, USAGE, ExitCode, exit_code_of
@@ -75,7 +76,7 @@ def problem_of(error: Exception) -> Problem:
         return error.problem
     code = getattr(error, "code", ErrorCode.INTERNAL)
     details = getattr(error, "traceback", "") or getattr(error, "stack", "")
-    then = _NEXT.get(code, "")
+    then = "plughost config check" if isinstance(error, ConfigError) else _NEXT.get(code, "")
     if exit_code_of(code) is ExitCode.TOOL_ERROR and details:
         then = _NEXT[ErrorCode.TOOL_ERROR]
     return Problem(str(error), then=then, code=code, details=details)
