@@ -209,35 +209,59 @@ def test_a_file_among_the_plugins_that_it_names_is_not_believed(desk: Desk) -> N
 # configure
 
 
-def test_configure_gives_plugins_of_a_running_host_new_values(tmp_path: Path) -> None:
-    folder, socket = tmp_path / "plugins", tmp_path / "s"
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    folder = tmp_path / "plugins"
     folder.mkdir()
     write_plugin(folder, "demo", CODE, config_schema=SCHEMA)
     plain = CODE.replace("async def on_configure", "async def something_else")
     write_plugin(folder, "plain", plain, config_schema=SCHEMA)
+    return folder
 
-    def ask(*arguments: object) -> Finished:
-        return plughost(*arguments, socket=socket)
 
-    def config(plugin: str) -> Any:
-        return ask("call", f"{plugin}.seen").json["config"]
+def config_of(plugin: str, socket: Path) -> Any:
+    return plughost("call", f"{plugin}.seen", socket=socket).json["config"]
 
-    with running_host(folder, socket=socket):
-        done = ask("configure", "demo", "days=5", "city=7")
+
+def test_configure_gives_a_plugin_of_the_running_host_new_values(
+    plugins: Path, tmp_path: Path
+) -> None:
+    socket = tmp_path / "s"
+    with running_host(plugins, socket=socket):
+        done = plughost("configure", "demo", "days=5", "city=7", socket=socket)
         assert (done.code, done.out) == (0, "demo taken: its on_configure has the values\n")
-        assert config("demo") == {"days": 5, "city": "7"}
-        assert ask("configure", "plain", "days:=6", "--json").json == {"plain": "restarted"}
-        assert config("plain") == {"days": 6}
-        both = '{"demo": {"days": 1}, "plain": {"days": %d}}'
-        wrong = ask("configure", "--values", both % 10)
+        assert config_of("demo", socket) == {"days": 5, "city": "7"}
+        done = plughost("configure", "plain", "days:=6", "--json", socket=socket)
+        assert done.json == {"plain": "restarted"}
+        assert config_of("plain", socket) == {"days": 6}
+        assert plughost("configure", "demo", "--replace", socket=socket).code == 0
+        assert config_of("demo", socket) == {"days": 3}
+
+
+def test_configure_gives_several_plugins_their_values_or_none(
+    plugins: Path, tmp_path: Path
+) -> None:
+    socket = tmp_path / "s"
+    both = '{"demo": {"days": 1}, "plain": {"days": %d}}'
+    with running_host(plugins, socket=socket):
+        wrong = plughost("configure", "--values", both % 10, socket=socket)
         assert (wrong.code, "plugin 'plain': $.days must be at most 9" in wrong.err) == (2, True)
-        assert (config("demo")["days"], config("plain")["days"]) == (5, 6)
-        assert ask("configure", "--values", both % 2).code == 0
-        assert (config("demo")["days"], config("plain")["days"]) == (1, 2)
-        assert ask("configure", "demo", "--replace").code == 0
-        assert config("demo") == {"days": 3}
-        assert ask("configure", "demo").code == 2
-        assert ask("configure").code == 2
-        assert ask("configure", "dem", "x=1").code == 4
-        assert ask("configure", "--values", '{"demo": 3}').code == 2
-        assert ask("configure", "demo", "days=many").code == 2
+        assert config_of("demo", socket) == {"days": 3}
+        assert plughost("configure", "--values", both % 2, socket=socket).code == 0
+        assert config_of("plain", socket) == {"days": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["demo"], 2),
+        (["dem", "x=1"], 4),
+        (["--values", '{"demo": 3}'], 2),
+        (["demo", "days=many"], 2),
+    ],
+)
+def test_configure_refuses_what_names_no_values_and_no_plugin(
+    plugins: Path, tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    with running_host(plugins / "demo", socket=tmp_path / "s"):
+        assert plughost("configure", *arguments, socket=tmp_path / "s").code == code

@@ -60,8 +60,7 @@ def test_durations_are_shown_short(value: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30", 30), ("0", 0), ("250 ms", 0.25), ("1.5s", 1.5), ("5 min", 300), ("2h", 7200)]
-    + [(" 1 d ", 86_400)],
+    [("30", 30), ("0", 0), ("250 ms", 0.25), ("1.5s", 1.5), ("5 min", 300), ("1 d", 86_400)],
 )
 def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
