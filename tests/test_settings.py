@@ -170,6 +170,7 @@ def test_a_later_file_wins_field_by_field_and_the_environment_over_all(tmp_path:
         "PLUGHOST_PLUGINS__A_B__ENABLED": "off",
         "PLUGHOST_SERVICE_HOST": "of Kubernetes",
         "PLUGHOST_SOCKET": "/run/x.sock",
+        "PLUGHOST_STATE_FOLDER": "",
         "OTHER": "x",
     }
     config = load_config(first, second, environment=environment)
