@@ -68,8 +68,8 @@ def _walk(kind: Any, value: Any, keys: Keys) -> Iterator[tuple[Keys, Any, Any]]:
 def read_environment(environment: Mapping[str, str]) -> Settings:
     """What variables set: `PLUGHOST_LIMITS__MEMORY` is `limits.memory`.
 
-    An empty one counts as not set. A variable without `__` that is none of ours is somebody else's (Kubernetes sets some for a
-    service of this name), unless it is nearly one of ours.
+    An empty one counts as not set. One without `__` that is none of ours is somebody else's
+    (Kubernetes sets some for a service of this name), unless it is nearly one of ours.
     """
     settings = Settings({}, [])
     for variable in sorted(environment):
