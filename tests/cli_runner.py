@@ -114,11 +114,16 @@ class Process:
     """A command that runs still, and whose lines can be waited for."""
 
     def __init__(
-        self, *arguments: object, socket: Path | None = None, env: dict[str, str] | None = None
+        self,
+        *arguments: object,
+        socket: Path | None = None,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
     ) -> None:
         settings = _environment(env) | ({"PLUGHOST_SOCKET": str(socket)} if socket else {})
         self._process = subprocess.Popen(
             [COMMAND, *map(str, arguments)],
+            cwd=cwd,
             env=settings,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -181,9 +186,9 @@ class Process:
 
 
 @contextmanager
-def running_host(*arguments: object, socket: Path) -> Iterator[Process]:
+def running_host(*arguments: object, socket: Path, **settings: Any) -> Iterator[Process]:
     """A host that is ready. Killed at the end, if it has not stopped before."""
-    host = Process("run", *arguments, socket=socket)
+    host = Process("run", *arguments, socket=socket, **settings)
     try:
         host.wait_for("^ready")
         yield host

@@ -41,6 +41,17 @@ PLUGIN: Final = """
         plugin.api.blocking.storage.set(key, value)
         return plugin.api.blocking.storage.get(key)
 
+    class Place(msgspec.Struct):
+        name: str
+
+    @plugin.tool
+    async def get_typed(key: str) -> str:
+        try:
+            found = await plugin.api.storage.get(key, [], type=list[Place])
+        except msgspec.ValidationError as exc:
+            return str(exc)
+        return ",".join(place.name for place in found)
+
     @plugin.tool
     async def fill(count: int, size: int) -> int:
         async def one(number: int) -> bool:

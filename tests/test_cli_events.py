@@ -59,6 +59,7 @@ def test_the_last_events_are_shown_by_pattern(host: Process, tmp_path: Path) -> 
     order(tmp_path, "what=milk")
     assert "milk" in follower.wait_for("invoice.sent shop")
     host.send(signal.SIGTERM)
+    host.wait_for("^stopping")  # who only looks on is not waited for
     assert host.wait() == 0
     assert follower.wait() == 0
 

@@ -1,8 +1,8 @@
 """`plughost new` and `plughost check`."""
 
-import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,36 @@ def test_a_new_plugin_passes_its_check_its_tests_and_answers_a_call(tmp_path: Pa
     )
     assert tests.returncode == 0, tests.stdout
     assert "2 passed" in tests.stdout
+
+
+def test_a_new_plugin_that_uses_services_is_typed_and_passes_its_tests(tmp_path: Path) -> None:
+    made = plughost("new", "my-notes", "--dir", tmp_path, "--example", "services")
+    root = tmp_path / "my-notes"
+    assert f"plughost call --dir {root} my-notes.note 'text=buy tea'" in made.out
+    check = plughost("check", root)
+    assert (check.code, "my-notes.noted" in check.out) == (0, True), check
+    for command in (
+        ["pytest", "-q", "-p", "no:cacheprovider", str(root)],
+        ["ruff", "check", "--isolated", str(root)],
+        ["mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(root / "plugin.py")],
+    ):
+        if command[0] != "pytest" and find_spec(command[0]) is None:
+            continue  # of the extra `lint`, which the tests do not need
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_example_that_there_is_not_is_wrong_usage(tmp_path: Path) -> None:
+    done = plughost("new", "demo", "--dir", tmp_path, "--example", "servces")
+    assert (done.code, "--example hello or services" in done.err) == (2, True), done
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bad_id_is_wrong_usage(tmp_path: Path) -> None:
@@ -70,12 +100,13 @@ def test_check_names_every_problem_of_a_manifest(tmp_path: Path) -> None:
     root = write_plugin(tmp_path, "odd", "", version="one", main="other.py", limits={"cpu": "x"})
     done = plughost("check", root)
     assert done.code == 1
-    assert "version:" in done.out
-    fixed = json.loads((root / "manifest.json").read_text()) | {"version": "1.0.0"}
-    (root / "manifest.json").write_text(json.dumps(fixed))
-    done = plughost("check", root)
-    assert f"{root}/manifest.json: limits.cpu:" in done.out
-    assert f"{root}/manifest.json: main: there is no file 'other.py'" in done.out
+    written = (root / "manifest.json").read_text()
+    for value, told in (
+        ('"one"', "version: 'one' is none"),
+        ('"other.py"', "main: there is no file 'other.py'"),
+        ('"x"', "limits.cpu:"),
+    ):
+        assert f"{root}/manifest.json:1:{written.index(value) + 1}: {told}" in done.out
 
 
 def test_check_shows_the_traceback_of_a_plugin_that_does_not_load(tmp_path: Path) -> None:
@@ -89,7 +120,9 @@ def test_check_shows_the_traceback_of_a_plugin_that_does_not_load(tmp_path: Path
     assert "it offers no tools" in done.out
     boom, fine = plughost("check", tmp_path, "--json").json
     assert (boom["id"], boom["ok"], fine["id"], fine["ok"]) == ("boom", False, "fine", True)
-    assert set(boom) == {"path", "id", "ok", "problems", "log", "tools", "asks", "grant"}
+    assert set(boom) == {
+        *("path", "id", "ok", "problems", "marks", "notes", "log", "tools", "asks", "grant")
+    }
     assert any("Traceback" in line for line in boom["log"])
 
 

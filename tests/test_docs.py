@@ -78,6 +78,7 @@ SAMPLES: Final[dict[str, tuple[dict[str, Any], object]]] = {
     "forget_all": ({}, 1),
     "good_morning": ({"name": "Ada"}, "Good morning, Ada"),
     "greet": ({"name": "Ada", "excited": True}, "Hello, Ada!"),
+    "greet_often": ({"name": "Ada"}, "Hello, Ada!"),
     "increment": ({}, 1),
     "healthy": ({}, ["example"]),
     "latest_release": ({"project": "python/cpython"}, "nobody knows: http_refused"),

@@ -400,6 +400,9 @@ class Gate:
     async def handled(self, event: Event) -> None:
         self.told.append(event.name)
 
+    def missed(self, event: Event) -> None:
+        raise AssertionError(event)
+
 
 @BOTH
 async def test_hooks_see_every_event_before_its_subscribers(make_plugin: MakePlugin) -> None:

@@ -292,6 +292,9 @@ def test_what_is_caused_by_an_event_is_one_hop_further_through_any_chain_of_call
         origin = Origin.caused("demo", chain)
         assert (origin.parent, origin.depth) == (event.id, 4)
     assert Origin.caused("demo", "weather.get").depth == 0
+    named = "demo (task event:0123456789abcdef:0)"  # a plugin names its own tasks
+    assert Origin.caused("demo", f"{caller} > {named}").parent == event.id
+    assert Origin.caused("demo", named).parent == ""
     assert Origin.of_call("demo", event.meta).user_id == "ada"
 
 

@@ -432,4 +432,6 @@ def test_the_repositorys_own_file_grants_what_its_plugins_ask_for() -> None:
     assert len(manifests) >= 7
     for path in manifests:
         manifest = read_manifest(path.parent)
-        assert list(grants[manifest.id]) == [str(ask.permission) for ask in manifest.asks()]
+        asked = [str(ask.permission) for ask in manifest.asks()]
+        # The network is the operator's to grant: the plugin weather runs without it.
+        assert list(grants[manifest.id]) == [one for one in asked if "http:" not in one]

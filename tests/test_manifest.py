@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plughost import ManifestError
-from plughost.catalog.discovery import Found, discover, start_order
+from plughost.catalog.discovery import discover
 from plughost.catalog.manifest import read_manifest
 from plughost.catalog.permissions import PERMISSIONS, Permission, Scope
 
@@ -124,31 +124,6 @@ def test_a_folder_without_a_plugin_is_an_error_that_says_so(tmp_path: Path, name
     assert not found
     assert len(refused) == 1
     assert name in str(refused[0].error)
-
-
-def plugins(**dependencies: list[str]) -> dict[str, Found]:
-    return {
-        name: Found(Path("/"), _manifest(name, needed)) for name, needed in dependencies.items()
-    }
-
-
-def _manifest(name: str, needed: list[str]) -> Any:
-    from plughost.catalog.manifest import Manifest
-
-    return Manifest(name, name, "1.0.0", dependencies=needed)
-
-
-def test_dependencies_start_first() -> None:
-    order, refused = start_order(plugins(a=["b"], b=["c"], c=[]))
-    assert order == ["c", "b", "a"]
-    assert not refused
-
-
-def test_a_missing_dependency_and_a_cycle_are_named() -> None:
-    order, refused = start_order(plugins(a=["gone"], b=["c"], c=["b"], d=[]))
-    assert "gone" in refused["a"]
-    assert "b -> c -> b" in refused["b"] or "c -> b -> c" in refused["b"]
-    assert set(order) == {"a", "b", "c", "d"}
 
 
 def asks(tmp_path: Path, permissions: object) -> list[tuple[str, str, bool]]:

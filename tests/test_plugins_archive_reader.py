@@ -118,7 +118,9 @@ def test_content_comes_in_chunks_of_64_kib(kind: str) -> None:
     assert sizes == [65_536, 65_536, 65_536, 3_392]
 
 
-@pytest.mark.parametrize("data", [_zip({}), _tar({}), gzip.compress(_tar({}))])
+@pytest.mark.parametrize(
+    "data", [_zip({}), _tar({}), gzip.compress(_tar({}))], ids=["zip", "tar", "tar.gz"]
+)
 def test_an_archive_may_be_empty(data: bytes) -> None:
     assert reader.list_entries(data).entries == []
     assert _refusal(lambda: _read(data, "a")).code == "no_such_member"
@@ -231,7 +233,9 @@ def test_the_last_of_several_entries_with_one_name_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"text", bytes(100), gzip.compress(b"no tar"), b"BZh9", b"PK\3\4"]
+    "data",
+    [b"", b"text", bytes(100), gzip.compress(b"no tar"), b"BZh9", b"PK\3\4"],
+    ids=["nothing", "text", "zeros", "gzip", "bzip2", "zip"],
 )
 def test_what_is_no_archive_is_refused(data: bytes) -> None:
     assert _refusal(lambda: reader.list_entries(data)).code == "bad_archive"

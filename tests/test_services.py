@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from os import kill
 from pathlib import Path
 from typing import Any
@@ -338,3 +339,19 @@ async def test_services_count_for_the_depth_of_calls(make_plugin: MakePlugin) ->
         assert await use(host, "get", "k") is None
         with pytest.raises(ToolError, match="the limit is 2 calls deep"):
             await use(host, "back", "cache.crash", {})
+
+
+async def test_a_chain_of_calls_that_is_too_long_to_be_sent_is_too_deep(
+    make_plugin: MakePlugin,
+) -> None:
+    tools = [f"{'step' * 15}_{n}" for n in range(12)]
+    lines = ["from plughost_sdk import Plugin", "plugin = Plugin()"]
+    for here, there in pairwise(tools):
+        lines += ["@plugin.tool", f"async def {here}() -> None:"]
+        lines += [f"    await plugin.api.call('{'long-' * 12}id.{there}')"]
+    asked = ["tools:register", "tools:execute"]
+    folder = make_plugin(f"{'long-' * 12}id", "\n".join(lines), permissions=asked)
+    async with Host([folder], trusting(call_depth=50)) as host:
+        with pytest.raises(ToolError) as caught:
+            await host.call(f"{'long-' * 12}id.{tools[0]}")
+        assert caught.value.code == "too_deep"

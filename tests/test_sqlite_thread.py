@@ -232,6 +232,43 @@ async def test_a_store_that_another_process_holds_is_named(tmp_path: Path) -> No
     await database.aclose()
 
 
+async def test_writes_in_line_behind_one_that_met_a_lock_have_waited_long_enough(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "words.db"
+    begun: list[str] = []
+
+    def impatient(path: Path) -> Connection:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
+        connection.set_trace_callback(begun.append)
+        return connection
+
+    database = SqliteThread(path, SCHEMA, connect=impatient)
+    await database.open()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    gate = threading.Event()
+    refused: list[str] = []
+
+    async def write(number: int) -> None:
+        try:
+            await database.write(lambda connection: add(str(number), connection))
+        except StoreUnavailable as exc:
+            refused.append(exc.problem)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(database.read, lambda _: gate.wait(10))
+        for number in range(10):
+            tasks.start_soon(write, number)
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+    assert len(refused) == 10
+    assert begun.count("BEGIN IMMEDIATE") == 2  # to open it, and for the first in line
+    holder.close()
+    await database.write(lambda connection: add("one", connection))
+    await database.aclose()
+
+
 @on_both_loops
 async def test_a_store_damaged_while_in_use_is_given_up_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -254,6 +291,44 @@ async def test_a_store_damaged_while_in_use_is_given_up_and_logged(
     assert path.read_bytes() == before
     [record] = caplog.records
     assert record.message.startswith(f"words: {path}: it is damaged")
+
+
+@on_both_loops
+async def test_a_database_that_was_locked_at_first_is_tried_again_after_a_pause(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def impatient(path: Path) -> Connection:
+        return sqlite3.connect(path, isolation_level=None, timeout=0)
+
+    path, now = tmp_path / "words.db", [0.0]
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    lazy = LazySqlite(SqliteThread(path, SCHEMA, connect=impatient), "words", clock=lambda: now[0])
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await lazy.read(words)
+    holder.close()
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await lazy.read(words)
+    assert len(caplog.records) == 1
+    now[0] += 5
+    await lazy.write(lambda connection: add("one", connection))
+    assert await lazy.read(words) == ["one"]
+    await lazy.aclose()
+
+
+async def test_a_database_that_cannot_be_used_at_all_is_not_tried_again(tmp_path: Path) -> None:
+    path, now = tmp_path / "words.db", [0.0]
+    async with opened(path, LATER):
+        pass
+    lazy = LazySqlite(SqliteThread(path, SCHEMA), None, clock=lambda: now[0])
+    with pytest.raises(StoreTooNew):
+        await lazy.read(words)
+    path.unlink()
+    now[0] += 1e6
+    with pytest.raises(StoreTooNew):
+        await lazy.read(words)
+    await lazy.aclose()
 
 
 async def test_two_processes_see_what_each_other_commits(tmp_path: Path) -> None:

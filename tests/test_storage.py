@@ -237,6 +237,17 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(notes: Path, tmp_pa
         assert await ask("get", "k") == [1, 2]
 
 
+async def test_a_value_is_converted_to_the_type_that_is_asked_for(
+    notes: Path, tmp_path: Path
+) -> None:
+    async with running(notes, config(tmp_path / "state")) as (host, ask):
+        assert await host.call("notes.get_typed", {"key": "places"}) == ""
+        await ask("set", "places", [{"name": "Oslo"}, {"name": "Rome"}])
+        assert await host.call("notes.get_typed", {"key": "places"}) == "Oslo,Rome"
+        await ask("set", "places", [{"name": 5}])
+        assert "Expected `str`" in await host.call("notes.get_typed", {"key": "places"})
+
+
 async def test_keys_with_separators_are_keys_like_others(notes: Path, tmp_path: Path) -> None:
     async with running(notes, config(tmp_path / "state")) as (_, ask):
         keys = sorted([":", "a:b", "a/b", "a.b", "../../etc", "%s", "'; DROP TABLE entries; --"])

@@ -1,13 +1,18 @@
 """The service `storage` where its store is damaged, foreign or away: plugins run all the same."""
 
 import re
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from plughost import StorageConfig, ToolError
+from plughost.services.storage import RedisStore
+from plughost.services.storage.store import Space
+from plughost.services.store_errors import StoreUnavailable
 from plughost_protocol import ErrorCode
 
 from .conftest import MakePlugin
@@ -128,3 +133,23 @@ async def test_what_somebody_else_wrote_into_redis_breaks_no_frame(
             await ask("set", "k", "ours")
             assert await ask("get", "k") == "ours"
             assert host.plugin("notes").pid == pid
+
+
+async def test_who_waits_behind_one_that_a_hanging_redis_kept_waiting_is_told_with_it() -> None:
+    pytest.importorskip("redis", reason="redis-py is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        store = RedisStore(f"redis://127.0.0.1:{mute.getsockname()[1]}", timeout=0.5)
+        failures: list[str] = []
+
+        async def get() -> None:
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.get(Space("demo", None, "default"), "k")
+            failures.append(caught.value.problem)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(get)
+        await store.aclose()
+    assert len(failures) == 40
+    in_line = failures.count("it did not answer those who asked before")
+    assert in_line >= 40 - 2 * 16  # as many threads ask at once

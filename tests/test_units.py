@@ -29,10 +29,10 @@ def test_a_share_is_of_one_core() -> None:
 
 
 def test_limits_read_text_and_refuse_nonsense() -> None:
-    assert Limits(memory="100MB", cpu="50%").memory == 100_000_000  # type: ignore[arg-type]
-    assert Totals(memory="1GB").memory == 10**9  # type: ignore[arg-type]
+    assert Limits(memory="100MB", cpu="50%").memory == 100_000_000
+    assert Totals(memory="1GB").memory == 10**9
     with pytest.raises(HostMisuse, match=r"Limits\.memory"):
-        Limits(memory="much")  # type: ignore[arg-type]
+        Limits(memory="much")
     with pytest.raises(HostMisuse, match=r"Limits\.threads must be more than 0, not 0"):
         Limits(threads=0)
     with pytest.raises(HostMisuse, match=r"Totals\.workers must be more than 0"):

@@ -19,6 +19,7 @@ from plughost.host import Host
 from plughost.lifecycle.code_plugin import Permissions
 from plughost.lifecycle.configuring import Configured
 from plughost.lifecycle.plugin import HostedPlugin
+from plughost.services.users.table import UserTable
 from plughost.supervision.logbook import LogEntry
 
 __all__ = ["BlockingHost"]
@@ -33,7 +34,7 @@ class BlockingHost:
 
     def __init__(
         self,
-        folders: Iterable[str | PathLike[str]] = (),
+        folders: Iterable[str | PathLike[str]] | None = None,
         config: HostConfig | None = None,
         *,
         on_log: Callable[[LogEntry], None] | None = None,
@@ -165,6 +166,26 @@ class BlockingHost:
         return BlockingServices(self._host, self._portal)
 
     @property
+    def hooks(self) -> "BlockingHooks":
+        """As `Host.hooks`, with methods that wait and hooks that may."""
+        return BlockingHooks(self._host.hooks, self._portal)
+
+    @property
+    def memory(self) -> "BlockingPart":
+        """As `Host.memory`, with methods that wait."""
+        return BlockingPart(self._host.memory, self._portal)
+
+    @property
+    def scheduler(self) -> "BlockingPart":
+        """As `Host.scheduler`, with methods that wait."""
+        return BlockingPart(self._host.scheduler, self._portal)
+
+    @property
+    def users(self) -> "BlockingPart":
+        """As `Host.users`, with methods that wait; `users.table` as well."""
+        return BlockingPart(self._host.users, self._portal)
+
+    @property
     def tools(self) -> dict[str, Tool]:
         """As `Host.tools`."""
         return self._host.tools
@@ -178,6 +199,45 @@ class BlockingHost:
     def problems(self) -> dict[str, str]:
         """As `Host.problems`."""
         return self._host.problems
+
+
+class BlockingPart:
+    """A part of the host, such as its memory: its methods run on the loop, and wait for it."""
+
+    __slots__ = ("_part", "_portal")
+
+    def __init__(self, part: Any, portal: BlockingPortal) -> None:
+        self._part = part
+        self._portal = portal
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what copy, pickle and debuggers ask every object for
+            raise AttributeError(name)
+        value = getattr(self._part, name)
+        if callable(value):
+            return lambda *args, **kwargs: self._portal.call(partial(value, *args, **kwargs))
+        return BlockingPart(value, self._portal) if isinstance(value, UserTable) else value
+
+
+class BlockingHooks(BlockingPart):
+    """As `Hooks`, for an application without an event loop."""
+
+    __slots__ = ()
+
+    def register(
+        self, name: str, callback: Callable[..., Any], **options: Any
+    ) -> Callable[[], None]:
+        """As `Hooks.register`, with a callback that runs in a thread and may wait.
+
+        Returns what takes it back.
+        """
+
+        async def run(*given: Any) -> Any:
+            return await to_thread.run_sync(callback, *given)
+
+        register: Callable[[], None] = partial(self._part.register, name, run, **options)
+        self._portal.call(register)
+        return partial(self._portal.call, self._part.unregister, name, run)
 
 
 class BlockingServices:

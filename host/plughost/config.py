@@ -24,7 +24,17 @@ from .service_config import (
     StorageConfig,
     UsersConfig,
 )
-from .units import Bytes, KiB, MiB, Seconds, Share, format_bytes, parse_bytes, parse_share
+from .units import (
+    Bytes,
+    KiB,
+    MiB,
+    OrText,
+    Seconds,
+    Share,
+    format_bytes,
+    parse_bytes,
+    parse_share,
+)
 
 __all__ = [
     "GRANT_ALL_ASKED",
@@ -71,9 +81,9 @@ def _check_positive(settings: Any, may_be_zero: tuple[str, ...] = ()) -> None:
 class Limits:
     """What one worker may use. Sizes are bytes, times seconds; text such as `100MB` is read."""
 
-    memory: Bytes = 256 * MiB
+    memory: OrText[Bytes] = 256 * MiB  # type: ignore[assignment]  # no descriptor at run time
     """Resident memory of the worker and its child processes; over it, the worker is killed."""
-    cpu: Share = 1.0
+    cpu: OrText[Share] = 1.0  # type: ignore[assignment]  # as above
     """Processor cores' worth of time, child processes included; the worker is held to it."""
     call_timeout: Seconds = 30.0
     """The deadline of a call that names none, and whose tool and manifest name none."""
@@ -149,9 +159,9 @@ class Totals:
     """What all workers together may use; None leaves it open."""
 
     workers: int | None = None
-    memory: Bytes | None = None
+    memory: OrText[Bytes | None] = None  # type: ignore[assignment]  # as in Limits
     """Bytes; over it, the worker that uses most is killed."""
-    cpu: Share | None = None
+    cpu: OrText[Share | None] = None  # type: ignore[assignment]  # as in Limits
     """Cores; the busy workers share it evenly."""
 
     def __post_init__(self) -> None:

@@ -84,12 +84,29 @@ class InvalidConfig(PlughostError):
 
 
 class ManifestError(PlughostError):
-    """Raised when a plugin's manifest cannot be accepted. `problems` holds each reason."""
+    """Raised when a plugin's manifest cannot be accepted. `problems` holds each reason.
 
-    def __init__(self, path: Path, problems: Sequence[str]) -> None:
-        super().__init__(f"{path}: " + "; ".join(problems))
+    `marks` holds the line and the column of each, from 1; 0 where there is none.
+    """
+
+    def __init__(
+        self, path: Path, problems: Sequence[str], marks: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self.path = path
         self.problems = tuple(problems)
+        self.marks = tuple(marks) or ((0, 0),) * len(problems)
+        told = [
+            f"{problem} (line {line}, column {column})" if line else problem
+            for problem, (line, column) in zip(self.problems, self.marks, strict=True)
+        ]
+        super().__init__(f"{path}: " + "; ".join(told))
+
+    def located(self) -> list[str]:
+        """Each problem behind its file, line and column, as compilers write them."""
+        return [
+            f"{self.path}:{line}:{column}: {problem}" if line else f"{self.path}: {problem}"
+            for problem, (line, column) in zip(self.problems, self.marks, strict=True)
+        ]
 
 
 class UnknownPlugin(PlughostError):
@@ -238,7 +255,7 @@ class RateLimited(PlughostError):
     def __init__(self, plugin_id: str, service: str, retry_after: float) -> None:
         super().__init__(
             f"plugin {plugin_id!r} asks {service!r} too often: "
-            f"try again in {format_seconds(retry_after)}"
+            f"try again in {format_seconds(retry_after)}, or let the operator raise its Rates"
         )
         self.plugin_id = plugin_id
         self.service = service

@@ -12,8 +12,9 @@ from typing import Any, Final, Self
 import anyio
 import anyio.to_thread
 
-from plughost.catalog.discovery import Found, Refused, discover, start_order
+from plughost.catalog.discovery import Discovered, Found, Refused, discover
 from plughost.catalog.granted_paths import protected_paths
+from plughost.catalog.start_order import Need, start_order
 from plughost.config import HostConfig
 from plughost.errors import HostMisuse, PlughostError, StartFailed, UnknownPlugin
 from plughost.exchange.calls import CallContext, Caller, Outcome
@@ -60,7 +61,7 @@ _DRAIN: Final = 10.0  # seconds that open calls have when the host stops
 
 
 class Host:
-    """Runs the plugins of some folders while its `async with` block lasts.
+    """Runs the plugins of some folders, or of the search path, while its block lasts.
 
     >>> async with Host(["plugins"]) as host:  # doctest: +SKIP
     ...     await host.call("text-tools.count", {"text": "three small words"})
@@ -71,7 +72,7 @@ class Host:
 
     def __init__(
         self,
-        folders: Iterable[str | PathLike[str]] = (),
+        folders: Iterable[str | PathLike[str]] | None = None,
         config: HostConfig | None = None,
         *,
         on_log: Callable[[LogEntry], None] | None = None,
@@ -79,7 +80,7 @@ class Host:
         self.config = config or HostConfig()
         check_grants(self.config.grants)
         check_http(self.config)
-        self._folders = [Path(folder) for folder in folders]
+        self._folders = None if folders is None else [Path(folder) for folder in folders]
         self._on_log = on_log
         self._plugins: dict[str, HostedPlugin] = {}
         self._refused: list[Refused] = []
@@ -124,7 +125,8 @@ class Host:
             if isinstance(groups, CgroupTree):
                 await anyio.to_thread.run_sync(groups.sweep)
                 stack.callback(groups.close)
-            self._set_up(current_reactor(tasks), groups)
+            there = await anyio.to_thread.run_sync(discover, self._folders)
+            self._set_up(current_reactor(tasks), groups, there)
             for service in self._services:
                 stack.push_async_callback(_close, service)
                 await service.open()
@@ -137,7 +139,7 @@ class Host:
             self._bus.post("system:startup", None, Origin(HOST))
             self._stack = stack.pop_all()
 
-    def _set_up(self, reactor: Reactor, groups: CgroupTree | NoCgroup) -> None:
+    def _set_up(self, reactor: Reactor, groups: CgroupTree | NoCgroup, there: Discovered) -> None:
         config = self.config
         machine = this_machine()
         self._templates = Templates(reactor, machine, shared=config.shared_template)
@@ -151,8 +153,8 @@ class Host:
         )
         self._watch = ResourceWatch(config.totals, reactor.now, self._live_workers)
         self._disk_watch = DiskWatch(reactor.now, self._live_workers)
-        found, self._refused = discover(self._folders)
-        roots = (plugin.root for plugin in found)
+        found, self._refused = there
+        roots = (plugin.code for plugin in found)
         self._surroundings = Surroundings(
             reactor=reactor,
             quarters=SharedQuarters(reactor, self._templates, machine, config, groups),
@@ -389,16 +391,19 @@ class Host:
 
     async def _start_all(self) -> None:
         found: dict[str, Found] = {p.id: p.found for p in self._plugins.values()}
-        order, refused = start_order(found)
-        started = {plugin_id: anyio.Event() for plugin_id in order}
+        order = start_order(found, (refused.root.stem for refused in self._refused))
+        started = {plugin_id: anyio.Event() for plugin_id in order.ids}
+        for plugin_id, notes in order.notes.items():
+            for note in notes:
+                self._plugins[plugin_id].log.note("info", note)
 
         async def start(plugin: HostedPlugin) -> None:
             try:
-                for needed in plugin.found.manifest.dependencies:
-                    if needed in started:
-                        await started[needed].wait()
-                    if needed not in found or self._plugins[needed].active_worker is None:
-                        plugin.refuse(f"it needs {needed}, which does not run")
+                for need in order.needs[plugin.id]:
+                    for plugin_id in need.plugins:
+                        await started[plugin_id].wait()
+                    if problem := self._unmet(need):
+                        plugin.refuse(problem)
                         return
                 await plugin.start()
             except StartFailed:
@@ -407,16 +412,28 @@ class Host:
                 started[plugin.id].set()
 
         async with anyio.create_task_group() as tasks:
-            for plugin_id in order:
+            for plugin_id in order.ids:
                 plugin = self._plugins[plugin_id]
                 if not self.config.of(plugin_id).enabled:
                     await plugin.disable()
                     started[plugin_id].set()
-                elif plugin_id in refused:
-                    plugin.refuse(refused[plugin_id])
+                elif plugin_id in order.refused:
+                    plugin.refuse(order.refused[plugin_id])
                     started[plugin_id].set()
                 else:
                     tasks.start_soon(start, plugin)
+
+    def _unmet(self, need: Need) -> str:
+        """Why a plugin cannot start whose needs have been started; nothing if it can."""
+        candidates = [self._plugins[plugin_id] for plugin_id in need.plugins]
+        runs = any(plugin.active_worker is not None for plugin in candidates)
+        if runs or need.dependency.optional:
+            return ""
+        states = ", ".join(
+            f"{plugin.id} is {plugin.state}" if need.dependency.is_service else plugin.state
+            for plugin in candidates
+        )
+        return f"it needs {need.dependency.in_words()}, which does not run ({states})"
 
     async def _stop_all(self) -> None:
         with anyio.CancelScope(shield=True):

@@ -106,6 +106,7 @@ def _asyncio_context() -> contextvars.Context:
 class _AnyioReactor:
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
+        self._context = contextvars.copy_context()
         self._watches: dict[tuple[str, int], anyio.CancelScope] = {}
 
     def now(self) -> float:
@@ -144,7 +145,8 @@ class _AnyioReactor:
         return _EventWaiter()
 
     def spawn(self, function: TaskFunction, *args: object) -> None:
-        self._tasks.start_soon(function, *args)
+        # Whoever causes it to run, it runs for the host.
+        self._context.copy().run(self._tasks.start_soon, function, *args)
 
     def _watch(self, direction: str, fd: int, callback: Callback) -> None:
         self._unwatch(direction, fd)

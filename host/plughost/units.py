@@ -1,12 +1,13 @@
 """Sizes, shares and times as people write them: `100MB`, `50%`, `5 min`."""
 
 import re
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Generic, TypeAlias, TypeVar
 
 __all__ = [
     "Bytes",
     "KiB",
     "MiB",
+    "OrText",
     "Seconds",
     "Share",
     "format_bytes",
@@ -15,6 +16,26 @@ __all__ = [
     "parse_seconds",
     "parse_share",
 ]
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+
+    class OrText(Generic[T]):
+        """The type of a field that is given as a number or as text, and is a number then.
+
+        Type checkers read it as a descriptor; at run time `OrText[int]` is `int`.
+        """
+
+        def __get__(self, instance: object, owner: object) -> T: ...
+        def __set__(self, instance: object, value: T | str) -> None: ...
+
+else:
+
+    class OrText:
+        def __class_getitem__(cls, kind):
+            return kind
+
 
 KiB: Final = 1024
 MiB: Final = 1024 * KiB

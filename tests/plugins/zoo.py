@@ -19,6 +19,7 @@ from plughost import (
     Layer,
     Limits,
     PluginConfig,
+    Rates,
     Restart,
     Sandbox,
 )
@@ -52,6 +53,7 @@ async def zoo(
     without: frozenset[Layer] = frozenset(),
     grants: Mapping[str, Sequence[str]] = GRANT_ALL_ASKED,
     shared_template: bool = True,
+    rates: Rates = Rates(),  # noqa: B008 - frozen
 ) -> AsyncGenerator[Host, None]:
     """A host with these plugins, by the names of their folders, and with `steady`.
 
@@ -77,6 +79,7 @@ async def zoo(
         grants=grants,
         sandbox=Sandbox(without),
         shared_template=shared_template,
+        rates=rates,
         state_folder=Path(state.name),
     )
     try:

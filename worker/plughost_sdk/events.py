@@ -31,8 +31,9 @@ from .link import HostLink, HostPart, PlainHandler
 
 __all__ = ["Event", "EventHandler", "EventOptions", "Events", "on"]
 
-EventHandler: TypeAlias = Callable[..., Any]
-F = TypeVar("F", bound=EventHandler)
+EventHandler: TypeAlias = Callable[["Event"], object]
+"""Async, or blocking, in a thread."""
+M = TypeVar("M", bound=Callable[[Any, Any], object])
 
 _decode: Final = Decoder(WireEvent).decode
 
@@ -54,7 +55,7 @@ def on(
     throttle: float | None = None,
     debounce: float | None = None,
     max_wait: float | None = None,
-) -> Callable[[F], F]:
+) -> Callable[[M], M]:
     """Mark a method of a `Plugin` subclass as the handler of events; options as `Events.on`."""
     return lambda target: mark(target, "on", EventOptions(pattern, throttle, debounce, max_wait))
 

@@ -34,6 +34,17 @@ from .link import HostLink, HostPart, PlainHandler
 __all__ = ["HookInfo", "HookOptions", "Hooks", "ToolRequest", "ToolResponse", "hook"]
 
 HookHandler: TypeAlias = Callable[..., Any]
+HookName: TypeAlias = Literal[
+    "context",
+    "startup",
+    "shutdown",
+    "filter_event",
+    "validate_event",
+    "handle_event",
+    "before_request",
+    "after_response",
+    "collect_metrics",
+]
 OnFailure: TypeAlias = Literal["open", "closed"]
 _Hooks: TypeAlias = list[HookInfo]
 _Answers: TypeAlias = list[tuple[str, Any]]
@@ -48,7 +59,7 @@ _decode_call: Final = Decoder(WireToolCall).decode
 class HookOptions:
     """What `@plugin.hook` and `@hook` say of a handler; see `Hooks.register`."""
 
-    name: str
+    name: HookName
     tryfirst: bool = False
     trylast: bool = False
     only: str = ""
@@ -57,7 +68,7 @@ class HookOptions:
 
 
 def hook(
-    name: str,
+    name: HookName,
     /,
     *,
     tryfirst: bool = False,
@@ -116,7 +127,7 @@ class Hooks(HostPart):
 
     async def register(
         self,
-        name: str,
+        name: HookName,
         handler: HookHandler,
         *,
         tryfirst: bool = False,
@@ -147,7 +158,7 @@ class Hooks(HostPart):
             del self._handlers[number]
             raise
 
-    async def unregister(self, name: str, handler: HookHandler | None = None) -> None:
+    async def unregister(self, name: HookName, handler: HookHandler | None = None) -> None:
         """Take back what `register` did for this hook: for `handler`, or for all."""
         for number, (known, function) in tuple(self._handlers.items()):
             # Not `is`: a bound method is a new object each time.

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict, Unpack
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,6 +17,16 @@ HeaderValues: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 Query: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 _CODES: Final = frozenset({"http_failed", "http_refused", "http_too_large", "timeout"})
+
+
+class Options(TypedDict, total=False):
+    """What all methods of `Http` take, by name; see `Http.request`."""
+
+    headers: HeaderValues | None
+    params: Query | None
+    body: bytes | str | None
+    timeout: float | None
+    follow_redirects: bool
 
 
 class HttpError(HostError):
@@ -191,27 +201,27 @@ class Http(HostPart):
         finally:
             await stream.aclose()
 
-    async def get(self, url: str, **options: Any) -> HttpResponse:
+    async def get(self, url: str, **options: Unpack[Options]) -> HttpResponse:
         """`request("GET", url, ...)`."""
         return await self.request("GET", url, **options)
 
-    async def head(self, url: str, **options: Any) -> HttpResponse:
+    async def head(self, url: str, **options: Unpack[Options]) -> HttpResponse:
         """`request("HEAD", url, ...)`."""
         return await self.request("HEAD", url, **options)
 
-    async def post(self, url: str, json: Any = None, **options: Any) -> HttpResponse:
+    async def post(self, url: str, json: Any = None, **options: Unpack[Options]) -> HttpResponse:
         """`request("POST", url, json=json, ...)`."""
         return await self.request("POST", url, json=json, **options)
 
-    async def put(self, url: str, json: Any = None, **options: Any) -> HttpResponse:
+    async def put(self, url: str, json: Any = None, **options: Unpack[Options]) -> HttpResponse:
         """`request("PUT", url, json=json, ...)`."""
         return await self.request("PUT", url, json=json, **options)
 
-    async def patch(self, url: str, json: Any = None, **options: Any) -> HttpResponse:
+    async def patch(self, url: str, json: Any = None, **options: Unpack[Options]) -> HttpResponse:
         """`request("PATCH", url, json=json, ...)`."""
         return await self.request("PATCH", url, json=json, **options)
 
-    async def delete(self, url: str, **options: Any) -> HttpResponse:
+    async def delete(self, url: str, **options: Unpack[Options]) -> HttpResponse:
         """`request("DELETE", url, ...)`."""
         return await self.request("DELETE", url, **options)
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .declarations import Declared, declared_methods
-from .events import EventOptions
-from .hooks import HookOptions, OnFailure
+from .events import EventHandler, EventOptions
+from .hooks import HookName, HookOptions, OnFailure
 from .scheduler import Missed, TaskOptions, When, task_options
 from .services import service_options
 from .tools import Handler, Tool, ToolOptions
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 F = TypeVar("F", bound=Handler)
+E = TypeVar("E", bound=EventHandler)
 
 
 class Plugin:
@@ -110,14 +111,14 @@ class Plugin:
         throttle: float | None = None,
         debounce: float | None = None,
         max_wait: float | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[E], E]:
         """Have a function called with each event that matches; options as for `api.events.on`."""
         options = EventOptions(pattern, throttle, debounce, max_wait)
         return lambda target: self._declare(target, "on", options)
 
     def hook(
         self,
-        name: str,
+        name: HookName,
         /,
         *,
         tryfirst: bool = False,

@@ -1,7 +1,8 @@
 """`api.storage`: values that outlive the worker."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
+import msgspec
 from msgspec import Raw
 
 from plughost_protocol import ErrorCode, encode
@@ -12,6 +13,8 @@ from .link import HostPart
 __all__ = ["Storage"]
 
 Scope: TypeAlias = Literal["plugin", "user"]
+T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Storage(HostPart):
@@ -26,6 +29,7 @@ class Storage(HostPart):
     `store_failed` where the host's store has a problem.
     """
 
+    @overload
     async def get(
         self,
         key: str,
@@ -34,10 +38,49 @@ class Storage(HostPart):
         scope: Scope = "plugin",
         namespace: str = "default",
         user: str | None = None,
+    ) -> Any: ...
+    @overload
+    async def get(
+        self,
+        key: str,
+        default: None = None,
+        *,
+        type: type[T],
+        scope: Scope = "plugin",
+        namespace: str = "default",
+        user: str | None = None,
+    ) -> T | None: ...
+    @overload
+    async def get(
+        self,
+        key: str,
+        default: D,
+        *,
+        type: type[T],
+        scope: Scope = "plugin",
+        namespace: str = "default",
+        user: str | None = None,
+    ) -> T | D: ...
+    async def get(
+        self,
+        key: str,
+        default: Any = None,
+        *,
+        type: Any = None,
+        scope: Scope = "plugin",
+        namespace: str = "default",
+        user: str | None = None,
     ) -> Any:
-        """The value, or `default` where there is none."""
+        """The value, or `default` where there is none.
+
+        With a `type` it is converted to that: `get("places", type=list[Place])`. Raises
+        `msgspec.ValidationError` where it does not fit, as a value that an older version of the
+        plugin has stored may not.
+        """
         found = await self._ask("get", _names(scope, namespace, user, key=key))
-        return found[0] if found else default
+        if not found:
+            return default
+        return found[0] if type is None else msgspec.convert(found[0], type)
 
     async def has(
         self,

@@ -20,6 +20,7 @@ class PermissionEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """A permission with more to say of it than its text."""
 
     permission: str
+    """Such as `net:connect:api.example.com`."""
     reason: Reason = ""
     """Why the plugin needs it, for the operator who grants it."""
     optional: bool = False

@@ -1,16 +1,22 @@
-"""Finding plugins in folders, and the order in which they start."""
+"""Finding plugins: in folders, as single files, in installed packages."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from plughost.errors import ManifestError, PlughostError
 
-from .manifest import MANIFEST, Manifest, read_manifest
+from .dependencies import Dependency
+from .manifest import Manifest, find_manifest
+from .manifest_files import FORMS, MANIFEST
+from .search_path import Place, search_path
 
-__all__ = ["Found", "Refused", "discover", "start_order"]
+__all__ = ["Discovered", "Found", "Refused", "discover"]
+
+_MAX_ENTRIES: Final = 50_000  # of a folder; more than any folder of plugins, less than a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,82 +24,167 @@ class Found:
     """A plugin that can be started."""
 
     root: Path
-    """Its folder, absolute; of a plugin out of a text, one that is not there."""
+    """Its folder, absolute; of a plugin of one file, the folder that this lies in;
+    of one out of a text, none that is there."""
     manifest: Manifest
+    file: Path | None = None
+    """Its only file. Nothing else in the folder is its own."""
     text: str | None = field(default=None, repr=False)
     """Its code, of a plugin that is not on disk."""
+    hides: tuple[Path, ...] = ()
+    """Plugins of the same id that are found later and do not run."""
+    needs: tuple[Dependency, ...] = field(init=False, repr=False, compare=False)
+    """What it depends on."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs", self.manifest.needs())
+
+    @property
+    def code(self) -> Path:
+        """All that is its own: its folder, or its only file."""
+        return self.file or self.root
+
+    def depends_on(self, other: "Found") -> bool:
+        """Whether it names another plugin, or a service that this says it provides."""
+        return any(
+            need.name in other.manifest.provides()
+            if need.is_service
+            else need.name == other.manifest.id
+            for need in self.needs
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A folder that looks like a plugin and is none, and why."""
+    """What looks like a plugin and is none, and why."""
 
     name: str
-    """The plugin's id where it is known, else the folder's name."""
+    """The name of its folder or file; its path where that name is another's."""
     root: Path
     error: PlughostError
 
 
-def discover(folders: Iterable[str | PathLike[str]]) -> tuple[list[Found], list[Refused]]:
-    """The plugins in each folder, which holds either a manifest itself or folders that do.
+class Discovered(NamedTuple):
+    """What there is."""
 
-    The first of two plugins with the same id wins; the other is refused.
+    found: list[Found]
+    refused: list[Refused]
+
+
+def discover(folders: Iterable[str | PathLike[str]] | None = None) -> Discovered:
+    """The plugins in each folder, or on the search path.
+
+    A folder is a plugin, or holds folders and files that are. The first plugin of an id wins: it
+    hides those that are found later elsewhere, and another in the same folder is refused.
     """
+    if folders is None:
+        places: Iterable[Place] = search_path()
+    else:
+        places = [Place(Path(fspath(folder)), is_named=True) for folder in folders]
     found: dict[str, Found] = {}
     refused: list[Refused] = []
-    for folder in folders:
-        for root in _candidates(Path(fspath(folder)).absolute(), refused):
-            try:
-                manifest = read_manifest(root)
-            except ManifestError as exc:
-                refused.append(Refused(root.name, root, exc))
+    for place in places:
+        here: set[str] = set()
+        for plugin in _plugins_in(place, refused):
+            first = found.setdefault(plugin.manifest.id, plugin)
+            if first is plugin:
+                here.add(plugin.manifest.id)
+            elif first.code.resolve() == plugin.code.resolve():
                 continue
-            first = found.setdefault(manifest.id, Found(root, manifest))
-            if first.root != root:
-                taken = [f"id: {manifest.id!r} is taken by {first.root}"]
-                refused.append(Refused(root.name, root, ManifestError(root / MANIFEST, taken)))
-    return list(found.values()), refused
+            elif plugin.manifest.id in here:
+                refused.append(_twin(first, plugin))
+            elif plugin.code not in first.hides:
+                hides = (*first.hides, plugin.code)
+                found[plugin.manifest.id] = replace(first, hides=hides)
+    return Discovered(list(found.values()), _with_names_of_their_own(refused, found))
 
 
-def _candidates(folder: Path, refused: list[Refused]) -> list[Path]:
-    if (folder / MANIFEST).exists():
-        return [folder]
+def _twin(first: Found, second: Found) -> Refused:
+    taken = f"id: {first.manifest.id!r} is taken by {first.code}: give one of the two another id"
+    path = second.file or second.root / MANIFEST
+    return Refused(second.code.name, second.code, ManifestError(path, [taken]))
+
+
+def _with_names_of_their_own(refused: list[Refused], found: Iterable[str]) -> list[Refused]:
+    names = set(found)
+    made = []
+    for item in refused:
+        own = replace(item, name=str(item.root)) if item.name in names else item
+        names.add(own.name)
+        made.append(own)
+    return made
+
+
+def _plugins_in(place: Place, refused: list[Refused]) -> Iterator[Found]:
+    """The plugins at a place; what is broken there is added to `refused`."""
+    path = place.path.absolute()
+    if place.error is not None:
+        refused.append(Refused(place.name or path.name, path, place.error))
+        return
+    before = len(refused)
+    count = 0
+    itself = _plugin_at(path, refused, may_be_anything=True)
+    plugins = iter([itself]) if itself else _inside(path, refused, is_named=place.is_named)
+    if len(refused) == before:
+        for plugin in plugins:
+            count += 1
+            yield plugin
+    if place.is_named and not count and len(refused) == before:
+        problem = _remark(path) or f"holds no plugin: neither {MANIFEST} nor a folder with one"
+        if path.is_file():
+            problem = "is no plugin: it has no header '# /// plughost'"
+        refused.append(Refused(path.name, path, ManifestError(path, [problem])))
+
+
+def _inside(folder: Path, refused: list[Refused], *, is_named: bool) -> Iterator[Found]:
+    if folder.is_file():
+        return
+    problem = ""
+    names: list[str] = []
     try:
-        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        with os.scandir(folder) as entries:
+            for number, entry in enumerate(entries):
+                if number == _MAX_ENTRIES:
+                    problem = f"it has more than {_MAX_ENTRIES} entries"
+                    break
+                if entry.name.endswith(".py") or not entry.is_file(follow_symlinks=False):
+                    names.append(entry.name)
     except OSError as exc:
-        error = ManifestError(folder, [f"cannot be searched for plugins: {exc.strerror}"])
+        if is_named or not isinstance(exc, FileNotFoundError):
+            problem = exc.strerror or str(exc)
+    if problem:
+        error = ManifestError(folder, [f"cannot be searched for plugins: {problem}"])
         refused.append(Refused(folder.name, folder, error))
-        return []
-    plugins = [path for path in inside if (path / MANIFEST).exists()]
-    # A folder without a manifest may be anything, unless it says that it is a plugin.
-    for path in inside:
-        if path not in plugins and (path / "plugin.py").exists():
-            error = ManifestError(path / MANIFEST, ["is missing: write one beside plugin.py"])
-            refused.append(Refused(path.name, path, error))
-    if not plugins and not refused:
-        error = ManifestError(
-            folder, [f"holds no plugin: neither {MANIFEST} nor a folder with one"]
-        )
-        refused.append(Refused(folder.name, folder, error))
-    return plugins
+        return
+    for name in sorted(names):
+        if (plugin := _plugin_at(folder / name, refused)) is not None:
+            yield plugin
 
 
-def start_order(plugins: Mapping[str, Found]) -> tuple[list[str], dict[str, str]]:
-    """The ids, dependencies first, and for each that cannot start the reason."""
-    refused: dict[str, str] = {}
-    for plugin_id, plugin in plugins.items():
-        missing = [name for name in plugin.manifest.dependencies if name not in plugins]
-        if missing:
-            refused[plugin_id] = f"it needs {', '.join(missing)}, which is not installed"
-    graph = {
-        plugin_id: [name for name in plugin.manifest.dependencies if name in plugins]
-        for plugin_id, plugin in plugins.items()
-    }
-    while True:
-        try:
-            return list(TopologicalSorter(graph).static_order()), refused
-        except CycleError as exc:
-            cycle: list[str] = exc.args[1]
-            for plugin_id in cycle[:-1]:
-                refused[plugin_id] = f"dependencies go round: {' -> '.join(reversed(cycle))}"
-                graph[plugin_id] = []
+def _plugin_at(
+    path: Path, refused: list[Refused], *, may_be_anything: bool = False
+) -> Found | None:
+    """The plugin that a folder or a file is, if it is one."""
+    try:
+        manifest = find_manifest(path) if path.suffix == ".py" or path.is_dir() else None
+        if manifest is not None:
+            is_file = not path.is_dir()
+            return Found(path.parent if is_file else path, manifest, path if is_file else None)
+        problem = "" if may_be_anything else _remark(path)
+    except ManifestError as exc:
+        refused.append(Refused(path.name, path, exc))
+        return None
+    except OSError as exc:
+        problem = f"cannot be looked at: {exc.strerror}"
+    if problem:
+        refused.append(Refused(path.name, path, ManifestError(path, [problem])))
+    return None
+
+
+def _remark(path: Path) -> str:
+    """What is wrong with what has no manifest and may be anything, unless it says otherwise."""
+    if path.is_symlink() and not path.exists():
+        return "is a symbolic link that leads nowhere, or round in a circle"
+    if (path / "plugin.py").exists():
+        return f"has a plugin.py and no manifest: write {MANIFEST} (or in {' or '.join(FORMS[1:])})"
+    return ""

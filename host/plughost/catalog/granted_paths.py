@@ -15,6 +15,7 @@ import platformdirs
 
 from .permissions import Permission
 from .scopes import path_of
+from .search_path import search_folders
 
 __all__ = ["GRANTS_FILE", "check_granted_path", "path_problem", "protected_paths"]
 
@@ -60,8 +61,12 @@ def path_problem(permission: Permission, protected: Iterable[Path]) -> str:
     """Why the path of an `fs` permission cannot be granted, or nothing."""
     if not permission.name.startswith("fs:"):
         return ""
+    forbidden = [*protected]
+    if permission.name == "fs:write":
+        # What is written there is a plugin at the next start, with the grants of the id it takes.
+        forbidden += [path.resolve() for path in search_folders()]
     try:
-        check_granted_path(permission.scope, forbidden=protected)
+        check_granted_path(permission.scope, forbidden=forbidden)
     except ValueError as exc:
         return str(exc)
     return ""

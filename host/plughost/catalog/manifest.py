@@ -1,8 +1,7 @@
 """The manifest: what a plugin says of itself and asks for."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -10,27 +9,31 @@ from msgspec import Meta, Struct
 from plughost.config import MIN_MEMORY
 from plughost.errors import ManifestError
 from plughost.units import format_bytes, parse_bytes, parse_share
+from plughost_protocol import __version__
 from plughost_protocol.services import ServiceName
 
 from .asks import Ask, Asked, read_asks
 from .config_schema import ConfigSchema
+from .dependencies import Dependencies, Dependency, read_dependencies
+from .field_problems import REMEDIES, problems_of
+from .manifest_files import MANIFEST, find_source
 from .schema_limits import shown
+from .versions import SEMVER_PATTERN, fits_python, is_older
 
-__all__ = ["MANIFEST", "Manifest", "ManifestLimits", "read_manifest"]
-
-MANIFEST: Final = "manifest.json"
-_MAX_SIZE: Final = 1_000_000  # bytes; a manifest is read whole
-
-PluginId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
-# https://semver.org, whose numbers have no leading zeros
-SemVer = Annotated[
-    str,
-    Meta(
-        pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$",
-        max_length=100,
-    ),
+__all__ = [
+    "MANIFEST",
+    "Capabilities",
+    "Manifest",
+    "ManifestLimits",
+    "find_manifest",
+    "read_manifest",
 ]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+PluginId: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]*\Z", max_length=64)]
+SemVer: TypeAlias = Annotated[str, Meta(pattern=SEMVER_PATTERN, max_length=100)]
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+_Word: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
+_Words: TypeAlias = Annotated[list[_Word], Meta(max_length=100)]
 
 
 class ManifestLimits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,106 +47,155 @@ class ManifestLimits(Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """The deadline, in seconds, of its tools that name none."""
 
 
+class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the plugin is there for, in the words of other systems."""
+
+    event_namespaces: _Words = []
+    """The events that it is about. For people: it has no effect."""
+    commands: _Words = []
+    """The commands that it handles. For people: it has no effect."""
+    provides_services: Annotated[list[ServiceName], Meta(max_length=100)] = []
+    """The same as `services`."""
+
+
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A plugin's `manifest.json`."""
+    """A plugin's manifest."""
 
     id: PluginId
+    """Lower-case letters, digits and hyphens; the first part of its tools' names."""
     name: Annotated[str, Meta(min_length=1, max_length=200)]
+    """Its name, for people."""
     version: SemVer
+    """A semantic version, such as `1.0.0`."""
     description: Annotated[str, Meta(max_length=10_000)] = ""
+    """What it is, for people."""
     author: Annotated[str, Meta(max_length=200)] = ""
+    """Who wrote it, for people."""
     homepage: Annotated[str, Meta(max_length=1000)] = ""
+    """Where there is more about it, for people."""
+    type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*\Z", max_length=64)] = ""
+    """What kind of plugin it is, such as `tool` or `provider`. For people: it has no effect."""
+    tags: _Words = []
+    """Words to find it by. For people: they have no effect."""
     main: Annotated[str, Meta(min_length=1, max_length=1000)] = "plugin.py"
     """The entry file, relative to the plugin's folder and inside of it."""
     permissions: Asked = []
     """What it asks for: a list of texts and of entries with a reason, or groups."""
-    dependencies: list[PluginId] = []
-    """Plugins that must run before this one."""
+    dependencies: Dependencies = []
+    """The plugins and services that must be there before this one starts."""
     services: Annotated[list[ServiceName], Meta(max_length=100)] = []
     """What it provides to others, for people and for who asks before it runs."""
+    capabilities: Capabilities = Capabilities()
+    """What it is there for."""
     limits: ManifestLimits = ManifestLimits()
+    """What it needs; it can ask for less than the operator's limits, not for more."""
     config_schema: dict[str, Any] = {}
     """What its configuration may be: a JSON Schema, or a table of properties."""
+    min_host_version: SemVer = ""
+    """The oldest plughost that it runs on."""
+    requires_python: Annotated[str, Meta(max_length=200)] = ""
+    """The Python versions that its worker may have, such as `>=3.11`."""
 
     def asks(self) -> tuple[Ask, ...]:
         """The permissions that it asks for."""
         return read_asks(self.permissions, [])
 
+    def needs(self) -> tuple[Dependency, ...]:
+        """The plugins and services that it depends on."""
+        return read_dependencies(self.dependencies, [])
+
+    def provides(self) -> tuple[str, ...]:
+        """The services that it says it provides."""
+        return tuple(dict.fromkeys([*self.services, *self.capabilities.provides_services]))
+
     def as_told(self) -> dict[str, Any]:
-        """Its fields as the plugin sees them, with the permissions as plain texts."""
-        texts = [str(ask.permission) for ask in self.asks()]
-        own = msgspec.structs.replace(self, permissions=texts, config_schema={})
+        """Its fields as the plugin sees them: permissions and dependencies are plain texts."""
+        own = msgspec.structs.replace(
+            self,
+            permissions=[str(ask.permission) for ask in self.asks()],
+            dependencies=[str(need) for need in self.needs()],
+            services=list(self.provides()),
+            config_schema={},
+        )
         told: dict[str, Any] = msgspec.to_builtins(own)
         return told
 
 
-# msgspec names the offending pattern; people want to know what to write.
-_REMEDIES: Final = {
-    "id": "lower-case letters, digits and hyphens, beginning with a letter, such as 'my-plugin'",
-    "version": "a semantic version, such as '1.0.0'",
-    "main": "the name of a Python file in the plugin's folder",
+_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Manifest)}
+
+# How other systems call a field.
+_OTHER_NAMES: Final = {
+    "minOpenSentinelVersion": "min_host_version",
+    "minHostVersion": "min_host_version",
+    "configSchema": "config_schema",
+    "requiresPython": "requires_python",
+    "requires-python": "requires_python",
+    "provides_services": "services",
+    "resources": "limits",
 }
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest in a plugin's folder. Raises `ManifestError` with every problem found."""
-    path = folder / MANIFEST
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_SIZE + 1)
-    except OSError as exc:
-        raise ManifestError(path, [f"cannot be read: {exc.strerror}"]) from exc
-    if len(text) > _MAX_SIZE:
-        raise ManifestError(path, [f"is longer than {_MAX_SIZE} bytes"])
-    try:
-        fields = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-        raise ManifestError(path, [f"is not JSON: {_place(text, exc)}"]) from exc
-    if not isinstance(fields, dict):
-        raise ManifestError(path, ["must be a JSON object"])
-    problems = [*_field_problems(fields)]
-    if not problems:
-        manifest = msgspec.convert(fields, Manifest)
-        problems = [*_meaning_problems(manifest, folder)]
-    if problems:
-        raise ManifestError(path, problems)
+def read_manifest(root: Path) -> Manifest:
+    """The manifest of a plugin's folder or file. Raises `ManifestError` with every problem."""
+    manifest = find_manifest(root)
+    if manifest is None:
+        where = root if root.suffix == ".py" else root / MANIFEST
+        raise ManifestError(where, ["is missing: write one beside plugin.py"])
     return manifest
 
 
-def _place(text: bytes, exc: Exception) -> str:
-    """The decoder's words, with line and column in place of a byte offset."""
-    match = re.search(r"(.*) \(byte (\d+)\)", str(exc))
-    if match is None:
-        return str(exc)
-    before = text[: int(match[2])]
-    line = before.count(b"\n") + 1
-    column = len(before) - before.rfind(b"\n")
-    return f"{match[1]} (line {line}, column {column})"
+def find_manifest(root: Path) -> Manifest | None:
+    """The manifest, if there is any. Raises `ManifestError` with every problem found."""
+    source = find_source(root)
+    if source is None:
+        return None
+    fields = source.fields
+    if "plugin_type" in fields and "type" not in fields:
+        fields["type"] = fields.pop("plugin_type")
+    problems = [f"{name}: is written twice, and the last one counts" for name in source.twice()]
+    good = _read_fields(fields, problems)
+    if problems and (why := _why_unknown(good)):
+        problems.append(why)
+    manifest = Manifest(**(_PLACEHOLDERS | good))
+    problems += _meaning_problems(manifest)
+    if "main" in good or "main" not in fields:
+        problems += _main_problems(manifest.main, root.parent if source.path == root else root)
+    if problems:
+        raise source.refuse(problems)
+    return manifest
 
 
-def _field_problems(fields: dict[str, Any]) -> list[str]:
-    """Each field on its own, so that one error does not hide the others."""
-    problems = []
-    known = {field.name: field for field in msgspec.structs.fields(Manifest)}
+# In place of what is wrong, while the other fields are checked.
+_PLACEHOLDERS: Final = {"id": "", "name": "", "version": ""}
+
+
+def _read_fields(fields: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The fields that are good; of each other, what is wrong is added to `problems`."""
+    good: dict[str, Any] = {}
     for name, value in fields.items():
-        field = known.get(name)
+        field = _FIELDS.get(name)
         if field is None:
-            problems.append(f"{name}: unknown field; there are {', '.join(known)}")
-            continue
-        try:
-            msgspec.convert(value, field.type)
-        except (msgspec.ValidationError, RecursionError) as exc:
-            reason = str(exc).replace(" - at `$", f" - at `{name}")
-            if "matching regex" in reason and name in _REMEDIES:
-                reason = f"'{shown(str(value))}' is none"
-            remedy = f": write {_REMEDIES[name]}" if name in _REMEDIES else ""
-            problems.append(f"{name}: {reason}{remedy}")
+            better = _OTHER_NAMES.get(name)
+            known = f"write {better}" if better else f"there are {', '.join(_FIELDS)}"
+            problems.append(f"{shown(name)}: unknown field; {known}")
+        elif wrong := problems_of(name, value, field.type):
+            problems += wrong
+        else:
+            good[name] = msgspec.convert(value, field.type)
     problems += [
-        f"{name}: is missing: write {_REMEDIES.get(name, 'a text')}"
-        for name, field in known.items()
+        f"{name}: is missing: write {REMEDIES.get(name, 'a text')}"
+        for name, field in _FIELDS.items()
         if field.required and name not in fields
     ]
-    return problems
+    return good
+
+
+def _why_unknown(fields: dict[str, Any]) -> str:
+    """That the plugin is for a newer host, which may know what this one does not."""
+    wanted = fields.get("min_host_version")
+    if not wanted or not is_older(__version__, wanted):
+        return ""
+    return f"min_host_version: it is for plughost {wanted}, and this is {__version__}: update it"
 
 
 def _parse_memory(text: str) -> int:
@@ -153,9 +205,15 @@ def _parse_memory(text: str) -> int:
     return size
 
 
-def _meaning_problems(manifest: Manifest, folder: Path) -> list[str]:
+def _meaning_problems(manifest: Manifest) -> list[str]:
     problems: list[str] = []
     read_asks(manifest.permissions, problems)
+    needs = read_dependencies(manifest.dependencies, problems)
+    if any(
+        need.name in manifest.provides() if need.is_service else need.name == manifest.id
+        for need in needs
+    ):
+        problems.append("dependencies: the plugin names itself")
     for name, parse in (("memory", _parse_memory), ("cpu", parse_share)):
         value = getattr(manifest.limits, name)
         try:
@@ -167,13 +225,23 @@ def _meaning_problems(manifest: Manifest, folder: Path) -> list[str]:
         ConfigSchema(manifest.config_schema)
     except ValueError as exc:
         problems.append(f"config_schema: {exc}")
-    main = folder / manifest.main
-    if not main.is_file():
-        problems.append(f"main: there is no file {manifest.main!r} in {folder}")
-    elif not main.resolve().is_relative_to(folder.resolve()):
-        problems.append(f"main: {manifest.main!r} leads out of the plugin's folder")
-    elif main.suffix != ".py":
-        problems.append(f"main: {manifest.main!r} is not a Python file (.py)")
-    if manifest.id in manifest.dependencies:
-        problems.append("dependencies: the plugin names itself")
+    try:
+        if manifest.requires_python:
+            fits_python("3.11.0", manifest.requires_python)
+    except ValueError as exc:
+        problems.append(f"requires_python: {exc}")
     return problems
+
+
+def _main_problems(name: str, folder: Path) -> list[str]:
+    main = folder / name
+    try:
+        if not main.is_file():
+            return [f"main: there is no file {name!r} in {folder}"]
+        if not main.resolve().is_relative_to(folder.resolve()):
+            return [f"main: {name!r} leads out of the plugin's folder"]
+    except (OSError, RuntimeError, ValueError) as exc:  # a NUL in it, a loop, a closed folder
+        return [f"main: {name!r} cannot be looked at: {exc}"]
+    if main.suffix != ".py":
+        return [f"main: {name!r} is not a Python file (.py)"]
+    return []

@@ -41,12 +41,12 @@ class PermissionKind:
 PERMISSIONS: Final = {
     "tools:register": PermissionKind(Scope.NONE, "offer tools"),
     "tools:execute": PermissionKind(
-        Scope.OPTIONAL, "call the tools of other plugins", "call the tools {}"
+        Scope.OPTIONAL, "call the tools of other plugins", "call the tool {}"
     ),
     "events:subscribe": PermissionKind(
-        Scope.OPTIONAL, "receive events", "receive the events {}", EVENT
+        Scope.OPTIONAL, "receive events", "receive the event {}", EVENT
     ),
-    "events:emit": PermissionKind(Scope.OPTIONAL, "send events", "send the events {}", EVENT),
+    "events:emit": PermissionKind(Scope.OPTIONAL, "send events", "send the event {}", EVENT),
     "storage:read": PermissionKind(Scope.NONE, "read what it has stored"),
     "storage:write": PermissionKind(Scope.NONE, "store and delete values of its own"),
     "http:outbound": PermissionKind(
@@ -61,10 +61,10 @@ PERMISSIONS: Final = {
     "memory:write": PermissionKind(Scope.NONE, "add to the memories of users"),
     "users:read": PermissionKind(Scope.NONE, "read users and their preferences"),
     "services:provide": PermissionKind(
-        Scope.OPTIONAL, "offer services to other plugins", "offer the services {} to other plugins"
+        Scope.OPTIONAL, "offer services to other plugins", "offer the service {} to other plugins"
     ),
     "services:use": PermissionKind(
-        Scope.OPTIONAL, "use the services of other plugins", "use the services {} of other plugins"
+        Scope.OPTIONAL, "use the services of other plugins", "use the service {} of other plugins"
     ),
     "hooks:register": PermissionKind(
         Scope.OPTIONAL,

@@ -22,9 +22,10 @@ from plughost.rpc.worker import Worker
 from plughost.services.router import Request
 from plughost_protocol import CallMeta, MalformedMessage, decode_checked
 
+from .chain import current_chain, joined, links_of
 from .entry import Entry
 
-__all__ = ["CallContext", "Caller", "Outcome", "decode_params"]
+__all__ = ["CallContext", "Caller", "Outcome", "decode_params", "in_chain"]
 
 
 _MAX_TEXT: Final = 1000  # characters; the protocol's bound for what goes with a call
@@ -54,7 +55,6 @@ class CallContext:
 
 
 _NO_CONTEXT: Final = CallContext()
-_LINK: Final = " > "
 _LEAST: Final = 0.001  # seconds; of a deadline that has just passed
 
 
@@ -153,15 +153,16 @@ class Caller:
         parent = request.parent
         meta = CallMeta() if parent is None else parent.meta
         here = request.plugin_id if parent is None else parent.label
-        chain = [*filter(None, meta.caller.split(_LINK)), here]
-        if label in chain or len(chain) >= self._max_depth:
+        chain = [*links_of(meta.caller), here]
+        caller = joined(chain)
+        if label in chain or len(chain) >= self._max_depth or len(caller) > _MAX_TEXT:
             raise TooDeep([*chain, label], self._max_depth)
         context = CallContext(
             timeout=timeout,
             user_id=meta.user_id,
             request_id=meta.request_id,
             trace=meta.trace,
-            caller=_LINK.join(chain),
+            caller=caller,
         )
         return context, math.inf if parent is None else parent.remaining(self.now())
 
@@ -170,6 +171,16 @@ class Caller:
             return await entry.provider.wait_for_worker(end - self.now())
         except TimeoutError:
             raise CallTimeout(entry.label, times.total) from None
+
+
+def in_chain(context: CallContext | None) -> CallContext | None:
+    """What goes with the application's call, with the chain that it is made in."""
+    chain = current_chain()
+    if not chain:
+        return context
+    if context is None:
+        return CallContext(caller=chain)
+    return context if context.caller else replace(context, caller=chain)
 
 
 def decode_params(label: str, raw: Raw) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from plughost_protocol.services import (
     WithdrawService,
 )
 
-from .calls import CallContext, Caller, decode_params
+from .calls import CallContext, Caller, decode_params, in_chain
 from .services import Provided, Service, ServicePlugin, ServiceRegistry
 
 __all__ = ["ServiceExchange", "ServiceProxy", "Services"]
@@ -100,7 +100,7 @@ class ServiceExchange(HostService):
             provided, within = await self._return_of(provider, service, wanted or math.inf)
         entry = provided.entry(method)
         params = entry.arguments(positional, named)
-        return await self._caller.call(entry, params, context, within)
+        return await self._caller.call(entry, params, in_chain(context), within)
 
     # Plugins
 
@@ -131,7 +131,7 @@ class ServiceExchange(HostService):
         context, within = self._caller.nested(request, label, params.timeout)
         provider = self._registry.plugin_of(service)
         if not self._may_use(request.plugin_id, provider.id):
-            known = self._plugins[request.plugin_id].found.manifest.dependencies
+            known = [str(need) for need in self._plugins[request.plugin_id].found.needs]
             raise UndeclaredDependency(request.plugin_id, service, provider.id, known)
         provided = self._registry.find(service)
         if provided is None:
@@ -144,8 +144,8 @@ class ServiceExchange(HostService):
         return await self._caller.call(entry, arguments, context, within)
 
     def _may_use(self, plugin_id: str, provider_id: str) -> bool:
-        manifest = self._plugins[plugin_id].found.manifest
-        return provider_id in manifest.dependencies or provider_id == plugin_id
+        asks, provides = self._plugins[plugin_id].found, self._plugins[provider_id].found
+        return provider_id == plugin_id or asks.depends_on(provides)
 
     async def _return_of(
         self, provider: ServicePlugin, service: str, within: float

@@ -147,7 +147,7 @@ class ServiceRegistry:
         if name in self._gone:
             return self._plugins[self._gone[name]]
         for plugin in self._plugins.values():
-            if name in plugin.found.manifest.services:
+            if name in plugin.found.manifest.provides():
                 return plugin
         raise UnknownService(name, self._provided)
 

@@ -8,7 +8,7 @@ from plughost.errors import PlughostError, UnknownTool
 from plughost.services.router import Request
 from plughost_protocol import ExecuteTool
 
-from .calls import CallContext, Caller, decode_params
+from .calls import CallContext, Caller, decode_params, in_chain
 from .tools import Tool, ToolEntry, ToolRegistry
 
 __all__ = ["CallMiddleware", "CallObserver", "ToolCaller"]
@@ -56,6 +56,7 @@ class ToolCaller:
     ) -> Coroutine[Any, Any, Any]:
         """The tool's result. Raises what `Host.call` says, `UnknownTool` at once."""
         entry = self._registry.find(name)
+        context = in_chain(context)
         if self.observer is None and self.middleware is None:
             return self._caller.call(entry, params, context)
         return self._observed(entry, params, context)
@@ -65,6 +66,7 @@ class ToolCaller:
     ) -> AsyncGenerator[Any, None]:
         """The tool's items as they come; of a tool that does not stream, its one result."""
         entry = self._registry.find(name)
+        context = in_chain(context)
         if not entry.streams:
             yield await self._observed(entry, params, context)
             return

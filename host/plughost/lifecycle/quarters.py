@@ -14,7 +14,9 @@ import anyio.to_thread
 from plughost.catalog.discovery import Found
 from plughost.catalog.host_names import HostRule
 from plughost.catalog.scopes import path_of
+from plughost.catalog.versions import fits_python
 from plughost.config import HostConfig, Layer, Limits
+from plughost.errors import PlughostError
 from plughost.network.gateway import Gateway
 from plughost.network.plan import network_plan
 from plughost.network.record import Connection, Outcome
@@ -64,14 +66,21 @@ def plan_for(
     """The sandbox of one plugin's workers. Raises `PlughostError` where there can be none."""
     plugin_id = found.manifest.id
     own = config.of(plugin_id)
+    python = find_interpreter(own.python)
+    wanted = found.manifest.requires_python
+    if wanted and not fits_python(python.version, wanted):
+        raise PlughostError(
+            f"it needs Python {wanted}, and {python.executable} is {python.version}: "
+            f'name another with PluginConfig(python="...")'
+        )
     return make_plan(
         plugin_id,
-        found.root if found.text is None else None,
+        found.code if found.text is None else None,
         data_folder(config, plugin_id),
         _access(policy, own.private_hosts),
         limits,
         config.sandbox_of(plugin_id),
-        find_interpreter(own.python),
+        python,
         machine,
     )
 

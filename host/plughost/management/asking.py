@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from plughost.catalog.asks import Ask
-from plughost.catalog.discovery import Found, discover
+from plughost.catalog.discovery import Found
 from plughost.catalog.granted_paths import path_problem, protected_paths
 from plughost.policy.policy import Policy
 from plughost.settings.files import GrantFiles, find_grant_files
 from plughost.text import clean_line
 from plughost_protocol import ErrorCode
 
+from .folders import look_in
 from .grant_edit import add_grants
 from .output import Cell, Output
 from .problems import Problem
@@ -34,7 +35,7 @@ def settle_grants(
     files = find_grant_files(folders, file)
     grants = files.merged()
     waiting: dict[str, Ungranted] = {}
-    plugins = {plugin.manifest.id: plugin for plugin in discover(folders)[0]}
+    plugins = {plugin.manifest.id: plugin for plugin in look_in(folders).found}
     for plugin_id, plugin in plugins.items():
         missing = Policy(plugin_id, plugin.manifest.asks(), grants).missing
         item = Ungranted(plugin_id, missing, folders, file)
@@ -45,7 +46,7 @@ def settle_grants(
     if output.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         _refuse(output, list(waiting.values()))
         return None
-    roots = [plugin.root for plugin in plugins.values()]
+    roots = [plugin.code for plugin in plugins.values()]
     protected = protected_paths(roots, grants_file=files.target)
     for plugin_id, item in waiting.items():
         _ask(output, plugins[plugin_id], item, files, protected)
@@ -127,7 +128,7 @@ def _view(output: Output, plugin: Found, files: GrantFiles) -> None:
         ("author", manifest.author),
         ("homepage", manifest.homepage),
         ("what it is", manifest.description),
-        ("where it is", str(plugin.root)),
+        ("where it is", str(plugin.code)),
     ):
         if text:
             _tell(output, Cell(f"  {name}: ", "dim"), clean_line(text))

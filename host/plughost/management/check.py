@@ -6,6 +6,7 @@ import anyio
 from msgspec import Struct
 
 from plughost.catalog.discovery import discover
+from plughost.catalog.manifest_files import other_sources
 from plughost.errors import ManifestError
 from plughost.host import Host
 from plughost.lifecycle.plugin import HostedPlugin
@@ -35,6 +36,16 @@ class _Asked(Struct):
     granted: bool
 
 
+class _Mark(Struct):
+    """A problem of a manifest, for an editor."""
+
+    file: str
+    line: int
+    column: int
+    """Both from 1; 0 where there is no place."""
+    problem: str
+
+
 class _Verdict(Struct):
     """What was found out about one plugin."""
 
@@ -42,6 +53,10 @@ class _Verdict(Struct):
     id: str
     ok: bool
     problems: list[str] = []
+    marks: list[_Mark] = []
+    """Where in its manifest the problems are."""
+    notes: list[str] = []
+    """What is odd and keeps nothing from running."""
     log: list[str] = []
     """What it said while it failed to start: the traceback, and its standard error."""
     tools: list[ToolInfo] = []
@@ -66,6 +81,7 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
             id=found.name,
             ok=False,
             problems=_problems(found.error),
+            marks=_marks(found.error),
         )
         for found in refused
     ]
@@ -94,12 +110,26 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
 
 def _problems(error: Exception) -> list[str]:
     if isinstance(error, ManifestError):
-        return [f"{error.path}: {problem}" for problem in error.problems]
+        return error.located()
     return [str(error)]
 
 
+def _marks(error: Exception) -> list[_Mark]:
+    if not isinstance(error, ManifestError):
+        return []
+    return [
+        _Mark(str(error.path), line, column, problem)
+        for problem, (line, column) in zip(error.problems, error.marks, strict=True)
+    ]
+
+
 def _verdict(host: Host, plugin: HostedPlugin, lacks: Ungranted) -> _Verdict:
-    verdict = _Verdict(str(plugin.found.root), plugin.id, ok=plugin.active_worker is not None)
+    found = plugin.found
+    verdict = _Verdict(str(found.code), plugin.id, ok=plugin.active_worker is not None)
+    if found.file is None:
+        unread = other_sources(found.root)
+        verdict.notes = [f"{path.name} holds a manifest, too, which is not read" for path in unread]
+    verdict.notes += [f"it hides {path}" for path in found.hides]
     verdict.asks = [
         _Asked(
             str(ask.permission),
@@ -125,6 +155,8 @@ def _verdict(host: Host, plugin: HostedPlugin, lacks: Ungranted) -> _Verdict:
 def _show(output: Output, verdict: _Verdict) -> None:
     if verdict.ok:
         output.line(Cell("ok ", "bold green"), Cell(verdict.id, "bold"), f"  {verdict.path}")
+        for note in verdict.notes:
+            output.line(Cell(f"  {note}", "yellow"))
         _show_asks(output, verdict.asks)
         if verdict.tools:
             tool_table(output, verdict.tools)

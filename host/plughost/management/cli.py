@@ -50,7 +50,7 @@ Grants = Annotated[
 ]
 Folders = Annotated[
     list[Path] | None,
-    typer.Option("--dir", metavar="DIR", help="Where the plugins are. Default: ./plugins"),
+    typer.Option("--dir", metavar="DIR", help="Where the plugins are. Default: the search path."),
 ]
 Without = Annotated[
     list[Layer] | None,
@@ -82,6 +82,12 @@ class ModelApi(StrEnum):
     OPENAI = "openai"
 
 
+class SchemaName(StrEnum):
+    """What there is a schema of."""
+
+    MANIFEST = "manifest"
+
+
 class _Settings:
     debug = False
 
@@ -108,7 +114,7 @@ def settings(
 def run(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="DIR", help="Plugins, or folders of them. Default: ./plugins"),
+        typer.Argument(metavar="DIR", help="Plugins, or where they are. Default: the search path."),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="The most memory of a plugin: 100MB.")
@@ -290,12 +296,21 @@ def new(
     folder: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="The folder to make it in.")
     ] = Path(),
+    example: Annotated[
+        str,
+        typer.Option(
+            "--example",
+            metavar="EXAMPLE",
+            help="What it begins with: hello, one tool; services, which uses storage, events "
+            "and a scheduled task.",
+        ),
+    ] = "hello",
     json: Json = False,
 ) -> None:
     """Make a new plugin that works, with a test."""
     from .new import new_plugin
 
-    raise typer.Exit(new_plugin(Output(json=json, debug=_Settings.debug), name, folder))
+    raise typer.Exit(new_plugin(Output(json=json, debug=_Settings.debug), name, folder, example))
 
 
 @app.command()
@@ -311,6 +326,17 @@ def check(
 
     options = Options(folders, file, without=without or [])
     _finish(json, lambda output: check_plugins(output, options))
+
+
+@app.command("schema")
+def schema_command(
+    name: Annotated[SchemaName, typer.Argument(metavar="NAME", help="manifest")],
+    json: Json = False,  # noqa: ARG001 - it is JSON in any case
+) -> None:
+    """Print the JSON Schema of what people write, for an editor that completes it."""
+    from .schema import print_schema
+
+    raise typer.Exit(print_schema(name.value))
 
 
 @app.command()

@@ -16,11 +16,17 @@ from plughost.settings.reading import read_option
 from plughost.settings.shape import CommandSettings, Keys
 
 from .exit_codes import USAGE
-from .folders import folders_or_default
 from .output import Output
 from .problems import CommandFailed, Problem
 
-__all__ = ["Configuration", "Options", "configured_socket", "configured_state", "warn"]
+__all__ = [
+    "Configuration",
+    "Options",
+    "configured_folders",
+    "configured_socket",
+    "configured_state",
+    "warn",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Configuration:
     files: GrantFiles
     command: CommandSettings
     folders: Sequence[Path]
-    """Where the plugins are."""
+    """Where the plugins are; empty for the search path."""
     file: Path | None
     """The file that was named in place of those that are found."""
 
@@ -74,14 +80,14 @@ class Configuration:
     def read(cls, output: Output, options: Options) -> Self:
         """All that holds for a command that looks at plugins. Warns of files that are passed over.
 
-        Raises `ConfigError`, and `CommandFailed` where there are no plugins to look at.
+        Raises `ConfigError`.
         """
         files = find_grant_files(options.folders, options.file, lenient=True)
         settings = merged(files.read, os.environ)
         settings.override(options.settings())
         command = build_command(settings)
-        folders = list(options.folders) or list(command.folders) or folders_or_default(())
-        if not options.folders:
+        folders = list(options.folders) or list(command.folders)
+        if command.folders and not options.folders:
             files = _not_among_plugins(files, folders, options.file)
         warn(output, files)
         return cls(settings, files, command, folders, options.file)
@@ -123,11 +129,17 @@ def configured_socket() -> Path | None:
     return build_command(_found()).socket
 
 
+def configured_folders(file: Path | None = None) -> list[Path]:
+    """Where the configuration says that plugins are; empty for the search path."""
+    return list(build_command(_found(file)).folders)
+
+
 def configured_state() -> Path | None:
     """The state folder that the configuration names. Raises `ConfigError`."""
     setting = _found().made.get(("state_folder",))
     return None if setting is None else setting.value
 
 
-def _found() -> Settings:
-    return merged(find_grant_files((), None, lenient=True).read, os.environ)
+def _found(file: Path | None = None) -> Settings:
+    files = find_grant_files((), file, may_be_new=True, lenient=True)
+    return merged(files.read, os.environ)

@@ -112,6 +112,10 @@ class PluginStatus(Struct, frozen=True):
     """The Python stacks of its threads, where they were taken."""
     degraded: tuple[str, ...] = ()
     """The layers of the sandbox that the operator has waived for it."""
+    path: str = ""
+    """Its folder, or its only file."""
+    hides: tuple[str, ...] = ()
+    """Plugins of the same id that were found later and do not run."""
 
     @property
     def is_running(self) -> bool:

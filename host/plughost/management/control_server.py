@@ -103,9 +103,9 @@ class ControlServer:
             self._reactor.remove_reader(self._listener.fileno())
 
     @property
-    def open_requests(self) -> int:
-        """Requests that have no answer yet."""
-        return sum(connection.open_requests for connection in self._connections)
+    def open_calls(self) -> int:
+        """Requests that have no answer yet, without those that only look on."""
+        return sum(connection.open_calls for connection in self._connections)
 
     async def flush(self) -> None:
         """Return when every answer has left, or when clients had time enough to read theirs."""
@@ -184,12 +184,18 @@ class _Connection:
         self._on_end = on_end
         self._jobs: Jobs[int] = Jobs(reactor)
         self._credits: dict[int, _Credits] = {}
+        self._following: set[int] = set()
         fd = connection.fileno()
         self.channel = Channel(reactor, fd, fd, CONTROL_LIMITS, self)
 
     @property
     def open_requests(self) -> int:
         return len(self._jobs)
+
+    @property
+    def open_calls(self) -> int:
+        """The same without those that only look on, until the host ends."""
+        return len(self._jobs) - len(self._following)
 
     def close(self) -> None:
         """End the connection; what it asked for and has not got is cancelled."""
@@ -214,6 +220,7 @@ class _Connection:
             self._refuse(call, PlughostError(f"the host failed at {call.method}; its log says why"))
         finally:
             self._credits.pop(call.id, None)
+            self._following.discard(call.id)
 
     def _refuse(self, call: Call, error: PlughostError) -> None:
         details = getattr(error, "traceback", "") or getattr(error, "stack", "")
@@ -240,6 +247,7 @@ class _Connection:
         if not call.meta.credit:
             return last_events(self._host, params)
         allowed = self._credits[call.id] = _Credits(call.meta.credit)
+        self._following.add(call.id)
         async with aclosing(live_events(self._host, params)) as events:
             async for event in events:
                 await allowed.take()

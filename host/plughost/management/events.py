@@ -62,15 +62,14 @@ async def show_events(output: Output, options: EventsOptions) -> ExitCode:
 def _show(output: Output, event: EventInfo) -> None:
     if event.lost:
         output.line(Cell(f"{event.lost} events were too fast to be shown", "yellow"))
-    data = clean_line(to_json(event.data, indent=-1))
+    data = "" if event.data is None else clean_line(to_json(event.data, indent=-1))
     output.line(
         Cell(_clock(event.timestamp), "dim"),
         " ",
         Cell(clean_line(event.name), "bold"),
         " ",
         Cell(event.source, "cyan"),
-        " ",
-        data if len(data) <= _MAX_SHOWN else f"{data[:_MAX_SHOWN]}...",
+        f" {data}"[: _MAX_SHOWN + 1].rstrip() + ("..." if len(data) > _MAX_SHOWN else ""),
         Cell(f" {event.id}", "dim"),
     )
 
@@ -104,6 +103,7 @@ def _show_trace(output: Output, trace: TraceInfo, depth: int) -> None:
         Cell(trace.source, "cyan"),
         Cell(f" {trace.id}", "dim"),
         *([Cell(f" {trace.stopped}", "red")] if trace.stopped else []),
+        *([] if trace.stopped or trace.handlers else [Cell(" nobody subscribes", "dim")]),
     )
     for handler in trace.handlers:
         replied = ", replied" if trace.replied == handler.receiver else ""

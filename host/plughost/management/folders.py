@@ -2,44 +2,44 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
-from plughost.catalog.discovery import Found, discover
+from plughost.catalog.discovery import Discovered, Found, discover
+from plughost.catalog.search_path import describe_search
 from plughost.errors import UnknownPlugin
 from plughost_protocol import ErrorCode
 
 from .problems import CommandFailed, Problem
 
-__all__ = ["DEFAULT_FOLDER", "find_plugin", "folders_or_default", "installed_plugins"]
-
-DEFAULT_FOLDER: Final = Path("plugins")
+__all__ = ["find_plugin", "installed_plugins", "look_in"]
 
 
-def folders_or_default(folders: Sequence[Path]) -> list[Path]:
-    """The folders given, or ./plugins. Raises `CommandFailed` where there is none."""
-    if folders:
-        return list(folders)
-    if not DEFAULT_FOLDER.is_dir():
-        raise CommandFailed(
-            Problem(
-                "no folder with plugins was given",
-                "without one, ./plugins is taken, and there is none here",
-                "name the folder; or first: plughost new my-plugin --dir plugins",
-            )
+def look_in(folders: Sequence[Path]) -> Discovered:
+    """What is in the folders, or on the search path where none is given.
+
+    Raises `CommandFailed` if none is given and nothing is there.
+    """
+    there = discover(folders or None)
+    if folders or there.found or there.refused:
+        return there
+    raise CommandFailed(
+        Problem(
+            "no folder with plugins was given",
+            f"without one they are looked for in {describe_search()}; there is none",
+            "name the folder; or first: plughost new my-plugin --dir plugins",
         )
-    return [DEFAULT_FOLDER]
+    )
 
 
 def installed_plugins(folders: Sequence[Path]) -> dict[str, Found]:
-    """The plugins in these folders, by id."""
-    return {plugin.manifest.id: plugin for plugin in discover(folders)[0]}
+    """The plugins in these folders or on the search path, by id."""
+    return {plugin.manifest.id: plugin for plugin in discover(folders or None).found}
 
 
 def find_plugin(plugin_id: str, folders: Sequence[Path], plugins: Mapping[str, Found]) -> Found:
     """One of `plugins`, which were found in `folders`. Raises `CommandFailed`."""
     if plugin_id in plugins:
         return plugins[plugin_id]
-    refused = next((r for r in discover(folders)[1] if r.name == plugin_id), None)
+    refused = next((r for r in discover(folders or None).refused if r.name == plugin_id), None)
     if refused is not None:
         raise CommandFailed(
             Problem(
@@ -52,7 +52,7 @@ def find_plugin(plugin_id: str, folders: Sequence[Path], plugins: Mapping[str, F
     raise CommandFailed(
         Problem(
             str(UnknownPlugin(plugin_id, plugins)),
-            f"looked for in {', '.join(map(str, folders))}",
+            f"looked for in {', '.join(map(str, folders)) or describe_search()}",
             "--dir DIR, where it is",
             code=ErrorCode.UNKNOWN_METHOD,
         )

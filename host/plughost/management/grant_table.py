@@ -9,9 +9,9 @@ from plughost.catalog.permissions import Permission
 from plughost.policy.grants import EVERYTHING
 from plughost.settings.files import GrantFiles, find_grant_files
 
-from .configuration import warn
+from .configuration import configured_folders, warn
 from .exit_codes import ExitCode
-from .folders import DEFAULT_FOLDER, find_plugin, installed_plugins
+from .folders import find_plugin, installed_plugins
 from .output import Cell, Column, Output
 
 __all__ = ["show_grants"]
@@ -30,13 +30,13 @@ def show_grants(
     output: Output, plugin_id: str, folders: Sequence[Path], file: Path | None
 ) -> ExitCode:
     """What each plugin asks for, in words, and whether it is granted; then what is of no use."""
-    looked_in = folders or ([DEFAULT_FOLDER] if DEFAULT_FOLDER.is_dir() else [])
-    files = find_grant_files(looked_in, file)
+    folders = folders or configured_folders(file)
+    files = find_grant_files(folders, file)
     warn(output, files)
-    plugins = installed_plugins(looked_in)
+    plugins = installed_plugins(folders)
     granted = {name for found in files.read for name in found.grants} - {EVERYTHING}
     if plugin_id and plugin_id not in granted:
-        find_plugin(plugin_id, looked_in, plugins)
+        find_plugin(plugin_id, folders, plugins)
     rows = []
     for name in sorted({*plugins, *granted}):
         if plugin_id in ("", name):

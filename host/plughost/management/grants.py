@@ -16,9 +16,9 @@ from plughost.policy.policy import Policy
 from plughost.settings.files import GrantFiles, find_grant_files
 from plughost_protocol import ErrorCode
 
-from .configuration import warn
+from .configuration import configured_folders, warn
 from .exit_codes import ExitCode
-from .folders import find_plugin, folders_or_default, installed_plugins
+from .folders import find_plugin, look_in
 from .grant_edit import add_grants, remove_grants
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
@@ -43,8 +43,8 @@ class GrantOptions:
 def grant(output: Output, options: GrantOptions) -> ExitCode:
     """Grant what a plugin asks for, or nothing of it if any cannot be."""
     _check_usage("grant", options)
-    folders = folders_or_default(options.folders)
-    plugins = installed_plugins(folders)
+    folders = options.folders or configured_folders(options.file)
+    plugins = {found.manifest.id: found for found in look_in(folders).found}
     plugin = find_plugin(options.plugin, folders, plugins)
     files = find_grant_files(folders, options.file, may_be_new=True)
     warn(output, files)
@@ -53,7 +53,7 @@ def grant(output: Output, options: GrantOptions) -> ExitCode:
         wanted = [ask.permission for ask in asks]
     else:
         wanted = [_permission(plugin, asks, text) for text in options.permissions]
-    protected = protected_paths([p.root for p in plugins.values()], grants_file=files.target)
+    protected = protected_paths([p.code for p in plugins.values()], grants_file=files.target)
     for permission in wanted:
         if why := path_problem(permission, protected):
             raise CommandFailed(

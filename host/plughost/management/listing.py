@@ -20,6 +20,7 @@ __all__ = [
     "list_tools",
     "parameters_of",
     "shortened",
+    "show_hidden",
     "state_style",
     "tool_table",
 ]
@@ -68,6 +69,7 @@ async def list_plugins(output: Output, socket: Path | None) -> ExitCode:
     else:
         output.table(_LIST_COLUMNS, [_row(status) for status in statuses])
         for status in statuses:
+            show_hidden(output, status)
             if status.degraded:
                 told = f"without {', '.join(status.degraded)} of the sandbox"
                 output.line(Cell(f"{status.id}: ", "bold"), Cell(told, "yellow"))
@@ -78,6 +80,13 @@ async def list_plugins(output: Output, socket: Path | None) -> ExitCode:
                     output.line(Cell(f"  {shortened(line)}", "dim"))
     running = all(status.is_running for status in statuses)
     return ExitCode.OK if running else ExitCode.NOT_RUNNING
+
+
+def show_hidden(output: Output, status: PluginStatus) -> None:
+    """Say which plugins of the same id do not run because this one was found first."""
+    if status.hides:
+        told = f"hides {', '.join(status.hides)}"
+        output.line(Cell(f"{status.id}: ", "bold"), Cell(told, "yellow"))
 
 
 def _evidence(status: PluginStatus) -> list[str]:

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from pathlib import Path
-from string import Template
 from typing import Final
 
 from plughost_protocol import ErrorCode
@@ -12,74 +11,35 @@ from plughost_protocol import ErrorCode
 from .exit_codes import ExitCode
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
+from .starters import STARTERS
 
 __all__ = ["new_plugin"]
 
 _ID: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 
-_PLUGIN: Final = Template('''"""The plugin $id."""
 
-from plughost_sdk import Plugin
-
-plugin = Plugin()
-
-
-@plugin.tool
-async def hello(name: str, excited: bool = False) -> str:
-    """Greet somebody by name.
-
-    Args:
-        name: Who is greeted.
-        excited: Whether the greeting ends with an exclamation mark.
-    """
-    return f"Hello, {name}{'!' if excited else '.'}"
-''')
-
-_TEST: Final = Template('''"""The plugin $id in a worker, as a host runs it."""
-
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from plughost import GRANT_ALL_ASKED, BlockingHost, HostConfig, InvalidParams
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[BlockingHost]:
-    config = HostConfig(grants=GRANT_ALL_ASKED)
-    with BlockingHost([Path(__file__).parents[1]], config) as host:
-        assert not host.problems
-        yield host
-
-
-def test_hello_greets_by_name(host: BlockingHost) -> None:
-    assert host.call("$id.hello", {"name": "Ada"}) == "Hello, Ada."
-    assert host.call("$id.hello", {"name": "Ada", "excited": True}) == "Hello, Ada!"
-
-
-def test_hello_needs_a_name(host: BlockingHost) -> None:
-    with pytest.raises(InvalidParams):
-        host.call("$id.hello", {})
-''')
-
-
-def new_plugin(output: Output, name: str, folder: Path) -> ExitCode:
+def new_plugin(output: Output, name: str, folder: Path, example: str = "hello") -> ExitCode:
     """Write the plugin `name` into `folder`. Raises `CommandFailed` for a bad or a taken name."""
     _check_id(name)
+    starter = STARTERS.get(example)
+    if starter is None:
+        raise CommandFailed(
+            Problem(f"there is no example {example!r}", then=f"--example {' or '.join(STARTERS)}")
+        )
     root = folder / name
     manifest = {
         "id": name,
         "name": name.replace("-", " ").capitalize(),
         "version": "0.1.0",
-        "description": "Says hello.",
+        "description": starter.description,
         "main": "plugin.py",
-        "permissions": ["tools:register"],
+        "permissions": list(starter.permissions),
     }
     files = {
-        "manifest.json": json.dumps(manifest, indent=2) + "\n",
-        "plugin.py": _PLUGIN.substitute(id=name),
-        "tests/test_plugin.py": _TEST.substitute(id=name),
+        "manifest.json": json.dumps(manifest, indent=2).replace("$id", name) + "\n",
+        "plugin.py": starter.plugin.substitute(id=name),
+        "tests/test_plugin.py": starter.test.substitute(id=name),
     }
     try:
         root.mkdir(parents=True)
@@ -111,7 +71,9 @@ def new_plugin(output: Output, name: str, folder: Path) -> ExitCode:
     output.line("next:")
     output.line(f"  {shlex.join(['plughost', 'grant', name, '--all', '--dir', str(root)])}")
     output.line(f"  plughost check {root}")
-    output.line(f"  plughost call --dir {root} {name}.hello name=you")
+    tool, *arguments = starter.call
+    call = ["plughost", "call", "--dir", str(root), f"{name}.{tool}", *arguments]
+    output.line(f"  {shlex.join(call)}")
     output.line(f"  pytest {root}")
     return ExitCode.OK
 

@@ -77,6 +77,8 @@ def problem_of(error: Exception) -> Problem:
     code = getattr(error, "code", ErrorCode.INTERNAL)
     details = getattr(error, "traceback", "") or getattr(error, "stack", "")
     then = "plughost config check" if isinstance(error, ConfigError) else _NEXT.get(code, "")
-    if exit_code_of(code) is ExitCode.TOOL_ERROR and details:
+    # With a traceback it is the plugin that was refused: no tool's schema helps against that.
+    its_own = code in (ErrorCode.INVALID_PARAMS, ErrorCode.UNKNOWN_METHOD)
+    if details and (its_own or exit_code_of(code) is ExitCode.TOOL_ERROR):
         then = _NEXT[ErrorCode.TOOL_ERROR]
     return Problem(str(error), then=then, code=code, details=details)

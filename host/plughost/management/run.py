@@ -20,7 +20,7 @@ from .control_server import ControlServer
 from .exit_codes import ExitCode
 from .journal import Journal
 from .listener import listening
-from .listing import shortened, state_style, tool_table
+from .listing import shortened, show_hidden, state_style, tool_table
 from .output import Cell, Column, Output
 from .problems import Problem
 from .socket_path import control_path
@@ -55,13 +55,15 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
     with listening(path) as listener, journal:
         async with on_interrupt(run.on_signal), ControlServer.on(listener) as server:
             with run.starting:
-                async with Host(options.folders, options.config, on_log=journal.write) as host:
+                async with Host(
+                    options.folders or None, options.config, on_log=journal.write
+                ) as host:
                     run.host = host
                     if run.announce(path):
                         server.serve(host)
                         await run.stop.wait()
                         server.stop_accepting()
-                        run.say_what_is_open(server.open_requests)
+                        run.say_what_is_open(server.open_calls)
                 await server.flush()
     return run.exit_code()
 
@@ -105,6 +107,8 @@ class _Run:
                 output.line("")
                 tool_table(output, tools)
             output.line("")
+            for status in statuses:
+                show_hidden(output, status)
         for status in statuses:
             if not status.is_running:
                 self._explain(status)

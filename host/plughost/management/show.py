@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plughost.catalog.discovery import discover
 from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig, Layer, Limits
 from plughost.errors import PlughostError, UnknownPlugin
@@ -21,6 +20,7 @@ from plughost_protocol import ErrorCode
 
 from .configuration import Configuration, Options
 from .exit_codes import ExitCode
+from .folders import look_in
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
 
@@ -42,7 +42,7 @@ def show_plan(output: Output, options: ShowOptions) -> ExitCode:
     """Compute the plan as a host would, and show it. 7 if a grant that it needs is missing."""
     configuration = Configuration.read(output, options.configuration)
     config = configuration.host()
-    found, refused = discover(configuration.folders)
+    found, refused = look_in(configuration.folders)
     plugin = next((each for each in found if each.manifest.id == options.plugin), None)
     if plugin is None:
         for broken in refused:
@@ -50,7 +50,7 @@ def show_plan(output: Output, options: ShowOptions) -> ExitCode:
                 raise broken.error
         raise UnknownPlugin(options.plugin, [each.manifest.id for each in found])
     policy = Policy(options.plugin, plugin.manifest.asks(), config.grants)
-    refusal = policy.refusal(protected_paths((each.root for each in found), config.state_folder))
+    refusal = policy.refusal(protected_paths((each.code for each in found), config.state_folder))
     limits = limits_for(plugin, config)
     try:
         plan = plan_for(plugin, policy, limits, config, this_machine())

@@ -39,6 +39,8 @@ def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         stderr=end.stderr if end else (),
         stack=end.stack if end else "",
         degraded=host.config.sandbox_of(plugin.id).waived,
+        path=str(plugin.found.code),
+        hides=tuple(map(str, plugin.found.hides)),
     )
 
 

@@ -9,7 +9,6 @@ from plughost.catalog.asks import Ask
 from plughost.policy.grants import grant_command
 from plughost_protocol import ErrorCode
 
-from .folders import DEFAULT_FOLDER
 from .problems import Problem
 
 __all__ = ["Ungranted"]
@@ -23,6 +22,7 @@ class Ungranted:
     missing: tuple[Ask, ...]
     """Optional permissions too."""
     folders: Sequence[Path]
+    """Those that were named; none for the search path."""
     file: Path | None = None
     """The file with the grants, if one was named."""
 
@@ -33,8 +33,9 @@ class Ungranted:
 
     def command(self) -> str:
         """What to type to grant what it needs."""
-        named = [] if list(self.folders) == [DEFAULT_FOLDER] else self.folders
         permissions = [ask.permission for ask in self.needed]
+        # ./plugins is on the search path.
+        named = [] if list(self.folders) == [Path("plugins")] else self.folders
         return grant_command(self.plugin_id, permissions, named, self.file)
 
     def problem(self, more: str = "") -> Problem:

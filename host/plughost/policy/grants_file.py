@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from plughost.catalog.manifest import MANIFEST
+from plughost.catalog.manifest_files import has_manifest
 from plughost.catalog.marks import Marks
 from plughost.catalog.permissions import Permission
 from plughost.catalog.plugin_id import is_plugin_id
@@ -42,7 +42,7 @@ def load_grants(path: str | PathLike[str] = "plughost.toml") -> dict[str, tuple[
 
 def read_grants_text(path: Path) -> str:
     """The file's text, if it may be believed. Raises `ConfigError`."""
-    if Path(os.path.realpath(path)).with_name(MANIFEST).exists():
+    if has_manifest(Path(os.path.realpath(path)).parent):
         raise ConfigError(
             path, "lies in a plugin's folder, and a plugin grants itself nothing: move it elsewhere"
         )

@@ -29,7 +29,7 @@ try:
     place = msgspec.__file__
 except ImportError:
     place = ""
-json.dump([list(sys.version_info[:2]), place, sys.base_exec_prefix,
+json.dump([list(sys.version_info[:3]), place, sys.base_exec_prefix,
     sysconfig.get_path("stdlib"),
     sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix}),
     sysconfig.get_config_var("MULTIARCH") or ""], sys.stdout)
@@ -47,6 +47,8 @@ class Interpreter:
     """The standard library's folders."""
     multiarch: str
     """Such as `x86_64-linux-gnu`; empty where the system has no such folders."""
+    version: str
+    """Such as `3.11.4`."""
     import_paths: tuple[str, ...]
     """Where the worker's packages and msgspec lie: it starts without site-packages of its own."""
 
@@ -90,6 +92,7 @@ def find_interpreter(executable: str = "") -> Interpreter:
                 sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix}),
             ),
             sysconfig.get_config_var("MULTIARCH") or "",
+            ".".join(map(str, sys.version_info[:3])),
             _import_paths(with_msgspec=True),
         )
     try:
@@ -101,7 +104,7 @@ def find_interpreter(executable: str = "") -> Interpreter:
             stdin=subprocess.DEVNULL,
         )
         version, place, prefix, stdlib, platform, multiarch = msgspec.json.decode(
-            asked.stdout, type=tuple[tuple[int, int], str, str, str, str, str]
+            asked.stdout, type=tuple[tuple[int, int, int], str, str, str, str, str]
         )
     except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as exc:
         raise HostMisuse(f"{executable} cannot be asked what Python it is: {exc}") from exc
@@ -115,6 +118,7 @@ def find_interpreter(executable: str = "") -> Interpreter:
         prefix,
         _folders(stdlib, platform),
         multiarch,
+        ".".join(map(str, version)),
         (str(Path(place).parent.parent), *_import_paths(with_msgspec=False)),
     )
 

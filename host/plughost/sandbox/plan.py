@@ -169,7 +169,7 @@ def make_plan(
     python: Interpreter,
     machine: Machine,
 ) -> SandboxPlan:
-    """The plan for one plugin; without a `root`, for one that is not on disk.
+    """The plan for one plugin, whose code is `root`: a folder, one file, or nothing on disk.
 
     Raises `PlanRefused` where this machine cannot meet it.
     """
@@ -183,9 +183,9 @@ def make_plan(
         )
     files = FileSystem.basic(python)
     data = os.path.realpath(data_folder)
-    folder = data if root is None else str(root)
     if root is not None:
-        files.add(folder)
+        files.add(str(root))
+    folder = _working_folder(root, data)
     files.places[data] = Place(data, writable=True, own=True)  # it may be still to be made
     for path in access.readable:
         files.add(path)
@@ -215,6 +215,12 @@ def make_plan(
         network=access.network,
         machine=machine,
     )
+
+
+def _working_folder(root: Path | None, data: str) -> str:
+    if root is None:
+        return data
+    return str(root.parent if root.is_file() else root)
 
 
 def template_confinement(sandbox: Sandbox, machine: Machine) -> TemplateConfinement:

@@ -1,6 +1,7 @@
-"""A database that is opened at its first use, and given up when it is damaged."""
+"""A database that is opened at its first use, and given up for good when it is damaged."""
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -8,7 +9,7 @@ from typing import Final, TypeVar
 import anyio
 
 from plughost.services.sqlite import Connection, SqliteThread
-from plughost.services.store_errors import StoreDamaged, StoreError
+from plughost.services.store_errors import StoreDamaged, StoreError, StoreTooNew
 
 __all__ = ["LazySqlite"]
 
@@ -16,12 +17,16 @@ _log: Final = logging.getLogger("plughost.services")
 
 T = TypeVar("T")
 
+# Seconds until a sound database that could not be opened is tried again: a lock holds each try up
+# for five, and those who wait would try one after the other.
+_PAUSE: Final = 5.0
+
 
 class LazySqlite:
     """What `SqliteThread` is, for a service that not every host needs: no use, no file.
 
     The operator finds in the log why a database cannot be used, and the host runs on without it.
-    `service` is its name there; with None nothing is logged.
+    `service` is its name there; with None nothing is logged. `clock` gives seconds.
     """
 
     def __init__(
@@ -29,12 +34,15 @@ class LazySqlite:
         database: SqliteThread,
         service: str | None,
         at_first: Callable[[Connection], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._service = service
         self._at_first = at_first
         self._opening = anyio.Lock()
+        self._clock = clock
         self._opened = False
+        self._try_at = clock()
         self._failure: StoreError | None = None
 
     async def read(self, function: Callable[[Connection], T]) -> T:
@@ -68,7 +76,7 @@ class LazySqlite:
             raise
 
     async def _open_once(self) -> None:
-        if self._opened:
+        if self._opened or self._clock() < self._try_at:
             return
         try:
             await self._database.open()
@@ -77,6 +85,12 @@ class LazySqlite:
         except StoreError as exc:
             self._log(exc)
             self._failure = exc
+            if not isinstance(exc, StoreDamaged | StoreTooNew):  # what it failed of may pass
+                await self._database.aclose()
+                self._try_at = self._clock() + _PAUSE
+                return
+        else:
+            self._failure = None
         self._opened = True
 
     def _log(self, failure: StoreError) -> None:

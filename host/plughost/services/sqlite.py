@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import anyio
 
 from plughost.errors import HostMisuse
 from plughost.reactor import soon_from_threads
-from plughost.services.store_errors import StoreDamaged, StoreTooNew, StoreUnavailable
+from plughost.services.store_errors import StoreDamaged, StoreLocked, StoreTooNew, StoreUnavailable
 from plughost.text import clean_line
 
 __all__ = ["Connect", "Connection", "Schema", "SqliteThread", "sqlite3_connection"]
@@ -89,6 +90,7 @@ class SqliteThread:
         self._jobs: SimpleQueue[_Job[Any]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closing: _Job[None] | None = None
+        self._locked_at = 0.0
 
     async def open(self) -> None:
         """Open the file, made if there is none, in this version of the schema.
@@ -131,7 +133,7 @@ class SqliteThread:
                 raise
             return result
 
-        return await self._do(_Job(transaction))
+        return await self._do(_Job(transaction, writes=True))
 
     async def aclose(self) -> None:
         """Close the database once what was asked before is done. Returns even if cancelled."""
@@ -161,8 +163,13 @@ class SqliteThread:
         while (job := self._jobs.get()) is not self._closing:
             if connection is None:
                 job.fail(StoreUnavailable(self.path, "it could not be opened"))
+            elif job.writes and job.asked < self._locked_at:
+                # It has waited in line for as long as the one before has for the lock.
+                job.fail(StoreLocked(self.path))
             else:
                 job.run(connection, self.path)
+                if job.met_a_lock:
+                    self._locked_at = time.monotonic()
         try:
             if connection is not None:
                 connection.close()
@@ -221,7 +228,9 @@ def _nothing(_: Connection) -> None: ...
 class _Job(Generic[T]):
     """One function on its way to the thread and back."""
 
-    def __init__(self, function: Callable[[Connection], T]) -> None:
+    def __init__(self, function: Callable[[Connection], T], *, writes: bool = False) -> None:
+        self.writes = writes
+        self.asked = time.monotonic()
         self._function = function
         self._soon = soon_from_threads()
         # Taken by the thread that begins it, or by the task that no longer wants it.
@@ -229,6 +238,11 @@ class _Job(Generic[T]):
         self._result: Any = None
         self._error: Exception | None = None
         self.ended = anyio.Event()
+
+    @property
+    def met_a_lock(self) -> bool:
+        """Whether somebody else held the file for longer than it could wait."""
+        return isinstance(self._error, StoreLocked)
 
     async def result(self) -> T:
         """What the function returned. Raises what it raised."""
@@ -276,6 +290,8 @@ def _translated(path: Path) -> Iterator[None]:
         code = getattr(exc, "sqlite_errorcode", getattr(exc, "result", None))
         if isinstance(code, int) and code & 0xFF in _DAMAGE:
             raise StoreDamaged(path, f"it is damaged ({exc})") from exc
+        if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY:
+            raise StoreLocked(path) from exc
         if isinstance(code, int) and code & 0xFF in _REFUSALS:
             raise StoreUnavailable(path, str(exc)) from exc
         raise

@@ -10,6 +10,7 @@ from plughost_protocol import ErrorCode
 __all__ = [
     "StoreDamaged",
     "StoreError",
+    "StoreLocked",
     "StoreTooNew",
     "StoreUnavailable",
     "told_to_plugin",
@@ -65,6 +66,13 @@ class StoreUnavailable(StoreError):
         super().__init__(f"{place}: {problem}")
         self.place = place
         self.problem = problem
+
+
+class StoreLocked(StoreUnavailable):
+    """Raised when somebody else held the file for longer than it was waited for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "another process has locked it: end what holds it")
 
 
 class _StoreFailed(PlughostError):

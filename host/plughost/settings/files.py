@@ -8,9 +8,10 @@ from typing import Final, Self
 import platformdirs
 
 from plughost.catalog.granted_paths import GRANTS_FILE
-from plughost.catalog.manifest import MANIFEST
+from plughost.catalog.manifest_files import has_manifest
 from plughost.catalog.permissions import Permission
 from plughost.catalog.scopes import path_of
+from plughost.catalog.search_path import search_folders
 from plughost.catalog.toml_marks import toml_marks
 from plughost.errors import ConfigError
 from plughost.policy.grants import EVERYTHING, granted_to
@@ -102,11 +103,12 @@ def find_grant_files(
 ) -> GrantFiles:
     """Read the file that is given, else the system's, the user's own and `./plughost.toml`.
 
-    No file in a plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who
-    writes it, `lenient` for who names all mistakes itself. Raises `ConfigError` for a file that
-    has a mistake or cannot be trusted.
+    `folders` are those that were named; without one, plugins lie on the search path. No file in a
+    plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who writes it,
+    `lenient` for who names all mistakes itself. Raises `ConfigError` for a file that has a mistake
+    or cannot be trusted.
     """
-    folders = [folder.resolve() for folder in folders]
+    folders = [folder.resolve() for folder in list(folders) or search_folders()]
     if given is not None:
         if why := why_a_plugins(given, folders):
             raise ConfigError(given, why)
@@ -131,7 +133,7 @@ def find_grant_files(
 def why_a_plugins(path: Path, folders: Sequence[Path]) -> str:
     """Why a file could be a plugin's own doing, or nothing."""
     real = path.resolve()
-    if real.with_name(MANIFEST).exists():
+    if has_manifest(real.parent):
         return "lies in a plugin's folder, and a plugin grants itself nothing"
     for folder in folders:
         if real.is_relative_to(folder):

@@ -9,6 +9,7 @@ import anyio.lowlevel
 
 from plughost.errors import HostMisuse
 from plughost.exchange.calls import CallContext
+from plughost.exchange.chain import current_chain
 from plughost_protocol import decode_value
 
 from .backlog import Entry
@@ -145,7 +146,9 @@ class Events:
         if not self._bus.is_attached:
             raise HostMisuse("events are emitted while the host runs: enter it first")
         context = CallContext(user_id=user_id, request_id=request_id, trace=trace)  # checks them
-        return Origin.caused(APPLICATION, "", context.user_id, context.request_id, context.trace)
+        return Origin.caused(
+            APPLICATION, current_chain(), context.user_id, context.request_id, context.trace
+        )
 
     def _encode(self, name: str, data: object) -> bytes:
         return encode_data(name, data, self._bus.config.max_size)

@@ -1,15 +1,12 @@
 """The bus: takes events, and hands them to whoever subscribes. Who emits waits for nobody."""
 
-import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
 import anyio
 
-from plughost.errors import PlughostError
 from plughost.exchange.hooks.errors import HookFailed
 from plughost.reactor import Reactor
 from plughost.service_config import EventsConfig
@@ -18,6 +15,7 @@ from plughost.services.plugins import PluginCaller
 from .errors import EventRefused, InvalidEvent, NoSubscriber, TooManyHops
 from .event import Admitted, Event, Origin, check_size, encode_data, new_event_id
 from .history import History
+from .hook_feed import EventHandling, HookFeed
 from .names import PatternIndex, plain_name
 from .replies import Replies
 from .subscribers import PluginSubscriber
@@ -26,13 +24,11 @@ from .trace import Trace
 
 __all__ = ["EventBus", "EventHooks"]
 
-_log: Final = logging.getLogger("plughost.events")
-
 _MAX_CORRELATION: Final = 200
 _POLL: Final = 0.01  # seconds; between looks at whether the last events have arrived
 
 
-class EventHooks(Protocol):
+class EventHooks(EventHandling, Protocol):
     """What plugins' hooks have to say of each event."""
 
     async def pass_event(self, event: Event) -> Event | None:
@@ -40,9 +36,6 @@ class EventHooks(Protocol):
 
         Raises `EventRefused`, `HookFailed`.
         """
-
-    async def handled(self, event: Event) -> None:
-        """The event was taken, and is on its way to its subscribers."""
 
 
 class EventBus:
@@ -67,9 +60,7 @@ class EventBus:
         self.log: Callable[[str, str, str], None]
         self._now = now
         self._subscribers: dict[str, PluginSubscriber] = {}
-        self._posted: deque[tuple[str, bytes, Origin]] = deque(maxlen=config.queue)
-        self._to_hooks: deque[Event] = deque(maxlen=config.queue)
-        self._telling = self._posting = False
+        self._to_hooks = HookFeed(config)
 
     def attach(
         self, reactor: Reactor, plugins: PluginCaller, log: Callable[[str, str, str], None]
@@ -140,15 +131,13 @@ class EventBus:
         return taken
 
     def post(self, name: str, data: object, origin: Origin) -> None:
-        """Emit an event of the host's own, from code that cannot wait."""
+        """Emit an event of the host's own, which no hook changes or stops, at once."""
         raw = encode_data(name, data, self.config.max_size)
-        if self.hooks is None:
-            self._take_posted(name, raw, origin)
+        if origin.depth > self.config.max_hops:
+            self.cut += 1
             return
-        self._posted.append((name, raw, origin))
-        if not self._posting:
-            self._posting = True
-            self.reactor.spawn(self._emit_posted)
+        event = self._new_event(name, raw, origin, "", wants_reply=False)
+        self._admit(event, plain_name(name))
 
     async def _passed(
         self,
@@ -211,23 +200,6 @@ class EventBus:
             wants_reply=wants_reply,
         )
 
-    def _take_posted(self, name: str, raw: bytes, origin: Origin) -> None:
-        if origin.depth > self.config.max_hops:
-            self.cut += 1
-            return
-        event = self._new_event(name, raw, origin, "", wants_reply=False)
-        self._admit(event, plain_name(name))
-
-    async def _emit_posted(self) -> None:
-        while self._posted:
-            try:
-                await self.emit(*self._posted.popleft())
-            except PlughostError:
-                pass  # refused by a hook, or cut: the trace and the counters say so
-            except Exception:  # noqa: BLE001 - our bug: the next events go on
-                _log.exception("an event of the host was not emitted")
-        self._posting = False
-
     def _admit(self, event: Event, plain: str, *, tell_hooks: bool = True) -> None:
         self.taken += 1
         admitted = Admitted(event, plain, self.taken)
@@ -238,18 +210,7 @@ class EventBus:
         for receiver in receivers:
             receiver.receive(admitted)
         if self.hooks is not None and tell_hooks:
-            self._to_hooks.append(event)
-            if not self._telling:
-                self._telling = True
-                self.reactor.spawn(self._tell_hooks, self.hooks)
-
-    async def _tell_hooks(self, hooks: EventHooks) -> None:
-        while self._to_hooks:
-            try:
-                await hooks.handled(self._to_hooks.popleft())
-            except Exception:  # noqa: BLE001 - our bug: the next events go on
-                _log.exception("the hooks for an event failed")
-        self._telling = False
+            self._to_hooks.put(admitted, self.hooks, self.reactor)
 
     # Subscribers
 
@@ -270,7 +231,7 @@ class EventBus:
     async def settle(self, timeout: float) -> None:
         """Return when plugins have handled what waits, or when time is up."""
         with anyio.move_on_after(timeout):
-            while self._posting or any(  # noqa: ASYNC110 - once in a host's life, and many places to wait for
+            while any(  # noqa: ASYNC110 - once in a host's life, and many places to wait for
                 self.plugins.active(s.plugin_id) and not s.is_idle
                 for s in self._subscribers.values()
             ):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from plughost.exchange.chain import links_of
 from plughost_protocol import CallMeta, MalformedMessage, check_values, decode_value, encode
 from plughost_protocol.events import WireEvent
 
@@ -111,9 +112,17 @@ class Origin:
         cls, source: str, caller: str, user_id: str = "", request_id: str = "", trace: str = ""
     ) -> "Origin":
         """The origin after a chain of callers: the last event in it is the cause."""
-        links = _LINK.findall(caller) if "event:" in caller else ()
-        parent, depth = (links[-1][0], int(links[-1][1]) + 1) if links else ("", 0)
+        parent, depth = _cause(caller) if "event:" in caller else ("", 0)
         return cls(source, parent, depth, user_id, request_id, trace)
+
+
+def _cause(caller: str) -> tuple[str, int]:
+    """The id of the last event in a chain of callers, and the hops to what it causes."""
+    for link in reversed(links_of(caller)):
+        # All of a link: a plugin has a say in the others, such as the names of its tasks.
+        if found := _LINK.fullmatch(link):
+            return found[1], int(found[2]) + 1
+    return "", 0
 
 
 class Admitted:

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
+from weakref import ref
 
 import anyio
 import anyio.lowlevel
 
 from plughost.catalog.event_names import EventPattern
+from plughost.exchange.chain import inside
 
 from .backlog import Backlog, Entry
 from .bus import EventBus
 from .event import APPLICATION, Admitted, Event
 from .pacing import Pacer, Pacing
+from .subscription import Receiver
 
 __all__ = ["EventListener", "EventStream"]
 
@@ -35,7 +38,8 @@ class _Inbox:
         self._untold = 0
         self._backlog: Backlog[None] = Backlog(buffer, bus.config.queue_bytes)
         self._pacer = Pacer(pacing, lambda: bus.reactor, self._queue, self._pass_over)
-        bus.index.add(pattern, self)
+        self._receiver = self._as_receiver()
+        bus.index.add(pattern, self._receiver)
 
     def receive(self, admitted: Admitted) -> None:
         delivery = self._bus.trace.queued(admitted.event, APPLICATION, self._pattern)
@@ -43,7 +47,7 @@ class _Inbox:
 
     def close(self) -> None:
         """Receive nothing more."""
-        self._bus.index.remove(self)
+        self._bus.index.remove(self._receiver)
         self._pacer.stop()
 
     def _queue(self, entry: Entry[None]) -> None:
@@ -60,6 +64,10 @@ class _Inbox:
 
     def _on_queued(self) -> None:
         raise NotImplementedError
+
+    def _as_receiver(self) -> Receiver:
+        """What the bus knows it by."""
+        return self
 
     @property
     def is_busy(self) -> bool:
@@ -105,17 +113,22 @@ class EventStream(_Inbox):
         return self
 
     async def __anext__(self) -> Event:
+        # Before it takes one: an event that was taken is not lost to who is cancelled here.
+        await anyio.lowlevel.checkpoint()
         while True:
             entry = self._take()
             if entry is not None:
                 # What becomes of it is the application's own business.
                 self._bus.trace.ended(entry.admitted.event, entry.delivery, "handled")
-                await anyio.lowlevel.checkpoint()
                 return self._event(entry)
             if self._closed:
                 raise StopAsyncIteration
-            self._more = anyio.Event()
+            if self._more is None:  # else another task waits for the next one already
+                self._more = anyio.Event()
             await self._more.wait()
+
+    def _as_receiver(self) -> Receiver:
+        return _Weakly(self, self._bus)
 
     def close(self) -> None:
         """Receive nothing more; what was received can still be taken."""
@@ -127,6 +140,21 @@ class EventStream(_Inbox):
         if self._more is not None:
             self._more.set()
             self._more = None
+
+
+class _Weakly:
+    """Ends with the iterator that it is for: a loop over it may be left without `async with`."""
+
+    def __init__(self, stream: EventStream, bus: EventBus) -> None:
+        self._stream = ref(stream)
+        self._bus = bus
+
+    def receive(self, admitted: Admitted) -> None:
+        stream = self._stream()
+        if stream is None:
+            self._bus.index.remove(self)
+        else:
+            stream.receive(admitted)
 
 
 class EventListener(_Inbox):
@@ -149,7 +177,7 @@ class EventListener(_Inbox):
 
     def _on_queued(self) -> None:
         if self._once:
-            self._bus.index.remove(self)
+            self._bus.index.remove(self._receiver)
         if not self._running:
             self._running = True
             self._bus.reactor.spawn(self._run)
@@ -165,9 +193,10 @@ class EventListener(_Inbox):
         event = self._event(entry)
         outcome = "handled"
         try:
-            result = self._callback(event)
-            if inspect.isawaitable(result):
-                await result
+            with inside(event.meta.caller):
+                result = self._callback(event)
+                if inspect.isawaitable(result):
+                    await result
         except Exception as exc:  # noqa: BLE001 - the application's; the other subscribers go on
             _log.exception("the callback %r for event %s failed", self._callback, event.name)
             outcome = f"failed: {exc!r}"[:200]

@@ -96,6 +96,12 @@ class Pacer(Generic[T]):
         elif self.holds and self._timer is None:
             self._set_timer()
 
+    def hurry(self) -> None:
+        """Pass on at once what waits for quiet."""
+        held = self.stop()
+        if held is not None:
+            self._pass_on(held)
+
     def stop(self) -> T | None:
         """End the timer. Answers with the event that was held."""
         if self._timer is not None:

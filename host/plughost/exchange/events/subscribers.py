@@ -19,6 +19,7 @@ from plughost.errors import (
     ToolError,
     WorkerDied,
 )
+from plughost.reactor import Waiter
 from plughost_protocol.events import EVENT_METHOD, DeliverEvent
 
 from .backlog import Backlog, Entry
@@ -43,7 +44,10 @@ class PluginSubscriber:
         self._subscriptions: dict[tuple[int, int], Subscription] = {}
         self._backlog = self._new_backlog()
         self._ready: deque[Subscription] = deque()
+        self._held: dict[Entry[Subscription], None] = {}  # they wait for quiet
+        self._held_bytes = 0
         self._in_flight = 0
+        self._parked: Waiter[Subscription | None] | None = None
         self._told_of_loss = False
 
     @property
@@ -54,8 +58,7 @@ class PluginSubscriber:
     @property
     def waiting(self) -> int:
         """Events that wait, those among them that wait for quiet."""
-        held = sum(s.pacer.holds for s in self._subscriptions.values())
-        return len(self._backlog) + held
+        return len(self._backlog) + len(self._held)
 
     # The life of the plugin
 
@@ -70,6 +73,9 @@ class PluginSubscriber:
         """The worker of the last `on_loading` takes calls: it gets what waits."""
         old = [s for s in self._subscriptions.values() if s.generation != self._generation]
         self._hand_over(self._end(old))
+        untold = {s.pattern: s.lost for s in old}
+        for subscription in self._subscriptions.values():
+            subscription.lost += untold.get(subscription.pattern, 0)
         self.resume()
 
     def resume(self) -> None:
@@ -83,6 +89,9 @@ class PluginSubscriber:
         for entry in self._end(self._subscriptions.values()):
             self._end_delivery(entry, "unloaded")
         self._ready.clear()
+        if self._parked is not None:
+            self._parked.set_result(None)
+            self._parked = None
 
     # Subscriptions
 
@@ -130,6 +139,7 @@ class PluginSubscriber:
             waiting += self._backlog.take_all(subscription)
             held = subscription.pacer.stop()
             if held is not None:
+                self._let_go(held)
                 waiting.append(held)
         return waiting
 
@@ -141,16 +151,18 @@ class PluginSubscriber:
         if subscription.once:
             # The next event must not find it; what waits for it is still delivered.
             common.index.remove(subscription)
-        pattern = str(subscription.pattern)
-        delivery = common.trace.queued(admitted.event, self.plugin_id, pattern)
+        delivery = common.trace.queued(admitted.event, self.plugin_id, subscription.text)
         entry = Entry(subscription, admitted, delivery)
         entry.attempts = attempts
         subscription.pacer.offer(entry)
+        if subscription.pacer.holds:
+            self._hold(entry)
 
     def _hand_over(self, entries: Iterable[Entry[Subscription]]) -> None:
         """Give what an earlier worker has not handled to the subscriptions of this one."""
         shares: dict[Subscription, list[tuple[Admitted, int]]] = {}
         for entry in _unique(entries):
+            taken = False
             for receiver in self._common.index.match(entry.admitted.name):
                 if (
                     isinstance(receiver, Subscription)
@@ -160,7 +172,8 @@ class PluginSubscriber:
                     share = shares.setdefault(receiver, [])
                     if not (receiver.once and share):
                         share.append((entry.admitted, entry.attempts))
-            self._end_delivery(entry, "its worker ended", failed=False)
+                        taken = True
+            self._end_delivery(entry, "its worker ended", failed=not taken)
         for subscription, share in shares.items():
             newer = self._backlog.take_all(subscription)
             for admitted, attempts in share:
@@ -168,12 +181,26 @@ class PluginSubscriber:
             for entry in newer:
                 self._queue(entry)
 
+    def _hold(self, entry: Entry[Subscription]) -> None:
+        """Count an event that waits for quiet; where too much does, the oldest waits no more."""
+        self._held[entry] = None
+        self._held_bytes += entry.admitted.size
+        while self._held_bytes > self._common.config.queue_bytes:
+            next(iter(self._held)).lane.pacer.hurry()
+
+    def _let_go(self, entry: Entry[Subscription]) -> None:
+        if entry in self._held:
+            del self._held[entry]
+            self._held_bytes -= entry.admitted.size
+
     def _queue(self, entry: Entry[Subscription]) -> None:
+        self._let_go(entry)
         for lost in self._backlog.put(entry):
             self._lose(lost, "lost")
         self._wake(entry.lane)
 
     def _pass_over(self, entry: Entry[Subscription]) -> None:
+        self._let_go(entry)
         self.stats.passed_over += 1
         self._end_delivery(entry, "passed over")
 
@@ -188,7 +215,7 @@ class PluginSubscriber:
             self._common.log(
                 self.plugin_id,
                 "warning",
-                f"events for {lane.pattern} are lost: its handlers are too slow for them",
+                f"events for {lane.text} are lost: its handlers are too slow for them",
             )
         self._end_delivery(entry, outcome)
 
@@ -217,7 +244,27 @@ class PluginSubscriber:
             self._ready.clear()  # until it is active again
         while self._ready and self._in_flight < common.config.in_flight:
             self._in_flight += 1
-            common.reactor.spawn(self._deliver_to, self._ready.popleft())
+            subscription = self._ready.popleft()
+            if self._parked is None:
+                common.reactor.spawn(self._work, subscription)
+            else:
+                self._parked.set_result(subscription)
+                self._parked = None
+
+    async def _work(self, subscription: Subscription) -> None:
+        """Deliver, again and again: to begin a task takes longer than all else of a delivery."""
+        more: Subscription | None = subscription
+        while more is not None:
+            await self._deliver_to(more)
+            if self._parked is not None or not self._subscriptions:
+                return  # one that waits is enough
+            waiter: Waiter[Subscription | None] = self._common.reactor.waiter()
+            self._parked = waiter
+            try:
+                more = await waiter
+            finally:
+                if self._parked is waiter:  # it is cancelled
+                    self._parked = None
 
     async def _deliver_to(self, subscription: Subscription) -> None:
         try:
@@ -248,7 +295,7 @@ class PluginSubscriber:
                 self.plugin_id,
                 EVENT_METHOD,
                 params,
-                label=f"{self.plugin_id}.on({subscription.pattern})",
+                label=f"{self.plugin_id}.on({subscription.text})",
                 meta=event.meta,
                 wait=False,
             )

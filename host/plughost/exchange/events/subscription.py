@@ -78,6 +78,7 @@ class Subscription:
         "pacer",
         "pattern",
         "since",
+        "text",
     )
 
     def __init__(
@@ -93,6 +94,7 @@ class Subscription:
     ) -> None:
         self.id = number
         self.pattern = pattern
+        self.text = str(pattern)
         self.pacer = pacer
         self.generation = generation
         self.once = once

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from plughost.errors import HostMisuse, InvalidParams
 from plughost.exchange.calls import CallContext
+from plughost.exchange.chain import current_chain
 from plughost.exchange.events.bus import EventBus
 from plughost.exchange.events.event import APPLICATION as SOURCE
 from plughost.exchange.events.event import Origin, encode_data
@@ -110,7 +111,9 @@ class Hooks:
         """
         self._check_runs()
         context = CallContext(user_id=user_id, request_id=request_id, trace=trace)  # checks them
-        origin = Origin.caused(SOURCE, "", context.user_id, context.request_id, context.trace)
+        origin = Origin.caused(
+            SOURCE, current_chain(), context.user_id, context.request_id, context.trace
+        )
         raw = encode_data(name, data, self._bus.config.max_size)
         return await self._service.collect(name, raw, origin, first=first)
 

@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from plughost.exchange.chain import current_chain
 from plughost.exchange.events.errors import EventRefused
-from plughost.exchange.events.event import HOST, Event
+from plughost.exchange.events.event import Event
 from plughost.exchange.events.names import plain_name
 from plughost.text import clean_line
 from plughost_protocol.hooks import HookAnswer
 
 from .given import GivenEvent
 from .registry import APPLICATION, Hook
-from .runner import HookRunner, callers, current_chain, decoded, within
+from .runner import HookRunner, callers, decoded, within
 
 __all__ = ["EventHookChain", "HookResult"]
 
@@ -39,10 +40,8 @@ class EventHookChain:
     async def pass_event(self, event: Event) -> Event | None:
         """The event as the filters leave it, once it is validated; None where one stopped it.
 
-        The host's own events pass as they are. Raises `EventRefused`, `HookFailed`.
+        The host's own events are not asked about. Raises `EventRefused`, `HookFailed`.
         """
-        if event.source == HOST:
-            return event
         name = plain_name(event.name)
         end = self._runner.now() + self._runner.config.total
         for hook in self._others("filter_event", event, name):
@@ -64,6 +63,11 @@ class EventHookChain:
     async def handled(self, event: Event) -> None:
         """Have an event handled that was taken; nobody waits for the answers."""
         await self.collect(event)
+
+    def missed(self, event: Event) -> None:
+        """Count an event that no hook was asked to handle, as too many waited for it."""
+        for hook in self._registry.for_event("handle_event", plain_name(event.name)):
+            hook.stats.missed += 1
 
     async def collect(self, event: Event, *, first: bool = False) -> list[HookResult]:
         """What the hooks answer that is not None, in their order; or only the first of it."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from plughost.errors import CallTimeout
@@ -15,7 +14,7 @@ from plughost_protocol.hooks import HookAnswer
 from .errors import CallRefused
 from .given import GivenCall
 from .registry import Hook
-from .runner import HookRunner, as_mapping, callers, current_chain, decoded, within
+from .runner import HookRunner, as_mapping, callers, decoded, within
 
 __all__ = ["Middleware"]
 
@@ -55,7 +54,7 @@ class Middleware:
         `source` is the plugin that calls, empty for the application. Raises what `send` raises,
         `CallTimeout` where the hooks use all of the time up, `CallRefused`, `HookFailed`.
         """
-        context = _in_chain(context)
+        context = context or CallContext()
         now = self._runner.now
         total = min(context.timeout or math.inf, wanted, entry.times.total)
         end = now() + total
@@ -83,7 +82,7 @@ class Middleware:
 
         Raises `InvalidParams`, `CallRefused`, `HookFailed`.
         """
-        context = _in_chain(context)
+        context = context or CallContext()
         hooks = self._hooks("before_request", entry, context, source)
         if not hooks:
             return params, context
@@ -149,13 +148,6 @@ class Middleware:
             return []
         inside = callers(context.caller)
         return [hook for hook in hooks if hook.owner != source and hook.owner not in inside]
-
-
-def _in_chain(context: CallContext | None) -> CallContext:
-    """The context, with the hook of the application that the call is made from in its chain."""
-    context = context or CallContext()
-    chain = current_chain()
-    return replace(context, caller=chain) if chain and not context.caller else context
 
 
 def _given(entry: ToolEntry, params: Params, context: CallContext) -> GivenCall:

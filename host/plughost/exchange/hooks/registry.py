@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
-from plughost.catalog.discovery import Found, start_order
+from plughost.catalog.discovery import Found
 from plughost.catalog.event_names import EventPattern
+from plughost.catalog.start_order import start_order
 from plughost.errors import Overloaded
 from plughost.policy.policy import Policy
 from plughost_protocol.hooks import HookPosition, OnFailure
@@ -43,6 +44,8 @@ class HookStats:
     """Of these: it did not answer in time."""
     stopped: int = 0
     """Events that it stopped, and events and calls that it refused."""
+    missed: int = 0
+    """Events that it was not asked to handle: the hooks were too slow for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +242,9 @@ class HookRegistry:
     def _depths(self) -> dict[str, int]:
         """Of each plugin: one more than the deepest of what it depends on."""
         depths: dict[str, int] = {}
-        order, _ = start_order({name: plugin.found for name, plugin in self._plugins.items()})
-        for name in order:
-            needed = self._plugins[name].found.manifest.dependencies
+        order = start_order({name: plugin.found for name, plugin in self._plugins.items()})
+        for name in order.ids:
+            needed = [other for need in order.needs[name] for other in need.plugins]
             depths[name] = max((depths.get(other, 0) + 1 for other in needed), default=0)
         return depths
 

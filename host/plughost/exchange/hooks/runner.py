@@ -4,13 +4,13 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 import msgspec
 
 from plughost.errors import CallTimeout, NotRunning, PlughostError, ToolError, WorkerDied
+from plughost.exchange.chain import inside, joined, links_of
 from plughost.reactor import Reactor
 from plughost.service_config import HooksConfig
 from plughost.services.plugins import PluginCaller
@@ -28,7 +28,6 @@ __all__ = [
     "HookRunner",
     "as_mapping",
     "callers",
-    "current_chain",
     "decoded",
     "label_of",
     "within",
@@ -40,14 +39,10 @@ T = TypeVar("T")
 # while the hook waits for the host, too.
 _MARGIN: Final = 0.25
 _STACK_LINES: Final = 50
-_LINK: Final = " > "
 _HOOK: Final = ".hook("
 
 _log: Final = logging.getLogger("plughost.hooks")
 _LEVELS: Final = {"warning": logging.WARNING, "error": logging.ERROR}
-
-_inside: Final[ContextVar[str]] = ContextVar("plughost_hook", default="")
-"""While a hook of the application runs: the chain of calls that it is in."""
 
 
 class HookLog(Protocol):
@@ -65,12 +60,7 @@ def callers(chain: str) -> frozenset[str]:
     """The plugins from whose hooks a chain of calls comes."""
     if _HOOK not in chain:
         return frozenset()
-    return frozenset(link.partition(_HOOK)[0] for link in chain.split(_LINK) if _HOOK in link)
-
-
-def current_chain() -> str:
-    """The chain of calls that the application's own hook, which runs now, is in."""
-    return _inside.get()
+    return frozenset(link.partition(_HOOK)[0] for link in links_of(chain) if _HOOK in link)
 
 
 class HookRunner:
@@ -159,14 +149,11 @@ class HookRunner:
 
     async def _run_own(self, hook: Hook, given: HookSubject, meta: CallMeta) -> HookAnswer:
         assert hook.callback is not None  # noqa: S101 - for the type checker
-        token = _inside.set(_LINK.join(filter(None, (meta.caller, label_of(hook)))))
         try:
-            with anyio.fail_after(hook.timeout):
+            with anyio.fail_after(hook.timeout), inside(joined((meta.caller, label_of(hook)))):
                 return await run_callback(hook.callback, hook.kind.name, given)
         except TimeoutError:
             raise CallTimeout(label_of(hook), hook.timeout) from None
-        finally:
-            _inside.reset(token)
 
     @contextmanager
     def _reasons(self, hook: Hook) -> Iterator[None]:

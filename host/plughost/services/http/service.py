@@ -125,7 +125,9 @@ class HttpService(HostService):
         }
 
     async def _read(self, request: Request, params: HttpBody) -> Part:
-        session = await self._session(request.worker)
+        session = self._sessions.get(request.worker)
+        if session is None:
+            raise HttpRefused(f"no response {params.stream} is open: nothing was requested")
         return await session.until_the_end(session.read(params.stream, _size(request.worker)))
 
     async def _close(self, request: Request, params: HttpBody) -> None:

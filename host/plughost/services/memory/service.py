@@ -4,6 +4,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Protocol
 
+import anyio
 from msgspec import Meta, Struct
 
 from plughost.config import HostConfig
@@ -65,6 +66,8 @@ class MemoryService(HostService):
         self._check_user = check_user
         self._announce = announce
         self._store = self._make_store(call_tool)
+        # By plugin. A search by words may take a second, and one thread makes those of all.
+        self._turns: dict[str, anyio.Lock] = {}
         self.methods = (
             ServiceMethod("memory.search", "memory:read", _Search, self._on_search),
             ServiceMethod("memory.create", "memory:write", _Create, self._on_create),
@@ -157,7 +160,11 @@ class MemoryService(HostService):
         self._refuse_embedder(request)
         user_id = params.user_id or request.user_id
         with told_to_plugin("memory"):
-            found = await self.search(params.query, user_id, params.limit)
+            if isinstance(self._store, WordMemories):
+                async with self._turns.setdefault(request.plugin_id, anyio.Lock()):
+                    found = await self.search(params.query, user_id, params.limit)
+            else:
+                found = await self.search(params.query, user_id, params.limit)
         return [
             {
                 "id": memory.id,

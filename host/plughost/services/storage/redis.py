@@ -12,6 +12,7 @@ In user and namespace `%` and `:` are written `%25` and `%3A`, so no two entries
 """
 
 import logging
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, TypeVar
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 _log: Final = logging.getLogger("plughost.services")
 
-_TIMEOUT: Final = 5.0  # seconds to connect, and for an answer of at most 10 MB
+_TIMEOUT: Final = 5.0
 _THREADS: Final = 16  # and so connections
 
 # Redis removes a value that has expired by itself, and knows nothing of its size and name.
@@ -91,8 +92,11 @@ return #members
 class RedisStore:
     """Entries in a Redis server. How well they are kept there is the server's configuration."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `HostMisuse` for a URL that is none, and where redis-py is missing."""
+    def __init__(self, url: str, timeout: float = _TIMEOUT) -> None:
+        """`timeout`: seconds to connect, and for an answer of at most 10 MB.
+
+        Raises `HostMisuse` for a URL that is none, and where redis-py is missing.
+        """
         try:
             redis: Any = import_module("redis")
         except ImportError as exc:
@@ -100,11 +104,13 @@ class RedisStore:
                 "a store in Redis needs the package redis: pip install 'plughost[redis]'"
             ) from exc
         self._error: type[Exception] = redis.RedisError
+        self._unreachable = redis.ConnectionError, redis.TimeoutError
+        self._failed_at = 0.0
         try:
             self._client = redis.Redis.from_url(
                 url,
-                socket_timeout=_TIMEOUT,
-                socket_connect_timeout=_TIMEOUT,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
                 # What it would try again may have been done: who deletes must not be told
                 # that there was nothing. Idle connections that broke are replaced before.
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
@@ -168,8 +174,20 @@ class RedisStore:
         return await self._do(lambda: script(keys, args))
 
     async def _do(self, function: Callable[[], T]) -> T:
+        asked = time.monotonic()
+
+        def ask() -> T:
+            # Who waits behind one that got no answer has waited for as long as that one.
+            if asked < self._failed_at:
+                raise self._error("it did not answer those who asked before")
+            try:
+                return function()
+            except self._unreachable:
+                self._failed_at = time.monotonic()
+                raise
+
         try:
-            result = await anyio.to_thread.run_sync(function, limiter=self._threads)
+            result = await anyio.to_thread.run_sync(ask, limiter=self._threads)
         except self._error as exc:
             failure = StoreUnavailable("the Redis server of the storage", str(exc))
             if not self._failing:  # once, not for each request of each plugin

@@ -109,7 +109,7 @@ class SqliteStore:
     def _begin(self, connection: Connection) -> None:
         # Plugins that are gone, or write no more, would keep theirs for ever.
         _run(connection, _EXPIRE_ALL, self._clock())
-        self._reader = _reader(self._path)
+        self._reader = self._reader or _reader(self._path)
 
     async def aclose(self) -> None:
         if self._reader is not None:
