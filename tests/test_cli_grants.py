@@ -164,8 +164,7 @@ def test_a_syntax_error_is_told_with_line_and_column_and_left_alone(desk: Desk) 
     desk.project.write_text("[grants]\ndemo = tools\n")
     for command in (["grant", "demo", "--all"], ["grants"], ["run"], ["revoke", "demo", "--all"]):
         done = desk(*command)
-        assert (done.code, "plughost.toml: is not TOML" in done.err) == (1, True), done
-        assert "line 2, column 8" in done.err
+        assert (done.code, "plughost.toml:2:8: is not TOML" in done.err) == (1, True), done
     assert desk.project.read_text() == "[grants]\ndemo = tools\n"
 
 

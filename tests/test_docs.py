@@ -77,6 +77,7 @@ SAMPLES: Final[dict[str, tuple[dict[str, Any], object]]] = {
     ),
     "forecast": ({"city": "Oslo"}, "rain in Oslo"),
     "forget_all": ({}, 1),
+    "good_morning": ({"name": "Ada"}, "Good morning, Ada"),
     "greet": ({"name": "Ada", "excited": True}, "Hello, Ada!"),
     "greet_often": ({"name": "Ada"}, "Hello, Ada!"),
     "increment": ({}, 1),

@@ -284,14 +284,17 @@ def test_grants_are_read_out_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[grants]\ndemo = [\n", "at line 2, column 9"),
-        ("[grants]\ndemo = 'x\n", "at line 2, column 10"),
-        ("[grant]\n", "grant: there is no such table"),
+        ("[grants]\ndemo = [\n", "plughost.toml:2:9: is not TOML"),
+        ("[grants]\ndemo = 'x\n", "plughost.toml:2:10: is not TOML"),
+        ("[grant]\n", ":1:1: grant: there is no such setting; did you mean 'grants'"),
         ("grants = 3\n", "must be a table"),
-        ("[grants]\nDemo = []\n", "grants.Demo: is no plugin's id"),
+        ("[grants]\nDemo = []\n", ":2:1: grants.Demo: is no plugin's id"),
         ("[grants]\ndemo = 'tools:register'\n", "must be a list of texts"),
         ("[grants]\ndemo = [1]\n", "must be a list of texts"),
-        ("[grants]\ndemo = ['users:read', 'fly:high']\n", r"grants.demo\[1\]: there is no permis"),
+        (
+            "[grants]\ndemo = ['users:read', 'fly:high']\n",
+            r":2:23: grants.demo\[1\]: there is no",
+        ),
         ("[grants]\ndemo = ['net:connect:*']\n", "too wide"),
     ],
 )

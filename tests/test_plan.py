@@ -69,6 +69,26 @@ def plan(
     )
 
 
+def test_the_plan_of_a_plugin_that_is_not_on_disk_has_its_data_folder_only(
+    tmp_path: Path,
+) -> None:
+    of_a_folder = plan(tmp_path)
+    data = str(tmp_path / "data")
+    of_a_text = make_plan(
+        "weather",
+        None,
+        tmp_path / "data",
+        Access(),
+        Limits(),
+        Sandbox(),
+        find_interpreter(),
+        USER,
+    )
+    gone = {place.path for place in of_a_folder.places} - {p.path for p in of_a_text.places}
+    assert gone == {str(tmp_path / "plugin")}
+    assert (of_a_text.working_folder, of_a_text.data_folder) == (data, data)
+
+
 def without(*layers: Layer) -> Sandbox:
     return Sandbox(frozenset(layers))
 

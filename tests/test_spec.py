@@ -32,6 +32,7 @@ from plughost_protocol import (
     Failure,
     FrameDecoder,
     Hello,
+    LoadPlugin,
     LogRecord,
     Message,
     ProtocolError,
@@ -52,6 +53,7 @@ _ARRAYS: Final[tuple[type[msgspec.Struct], ...]] = (*_MESSAGES, CallMeta, WireLi
 _MAPS: Final[tuple[type[msgspec.Struct], ...]] = (
     ToolSpec,
     Description,
+    LoadPlugin,
     UnregisterTool,
     ExecuteTool,
     LogRecord,

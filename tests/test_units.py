@@ -4,7 +4,7 @@ import pytest
 
 from plughost import HostConfig, HostMisuse, Limits, Restart, Totals
 from plughost.text import clean, clean_line
-from plughost.units import format_bytes, format_seconds, parse_bytes, parse_share
+from plughost.units import format_bytes, format_seconds, parse_bytes, parse_seconds, parse_share
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,20 @@ def test_sizes_are_shown_short(value: float, text: str) -> None:
 )
 def test_durations_are_shown_short(value: float, text: str) -> None:
     assert format_seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 30), ("0", 0), ("250 ms", 0.25), ("1.5s", 1.5), ("5 min", 300), ("1 d", 86_400)],
+)
+def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "5 m", "1e3", "1 hour", "1" * 400])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time"):
+        parse_seconds(text)
 
 
 def test_control_characters_cannot_reach_a_terminal() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         PluginConfig,
         Restart,
         Sandbox,
+        SecretText,
         Totals,
     )
     from .errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         CommandTimeout,
         ConfigError,
         HostMisuse,
+        InvalidConfig,
         InvalidParams,
         ManifestError,
         NotRunning,
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from .exits import Cause, WorkerExit
     from .host import Host
     from .lifecycle.commands import CommandOutcome
+    from .lifecycle.configuring import Configured
     from .lifecycle.health import Health, HealthStatus
     from .lifecycle.plugin import HostedPlugin
     from .lifecycle.states import State
@@ -83,6 +86,7 @@ if TYPE_CHECKING:
         StorageConfig,
         UsersConfig,
     )
+    from .settings.load import load_config
     from .supervision.logbook import LogEntry
     from .user_directory import User, UserDirectory
 
@@ -96,6 +100,7 @@ __all__ = [
     "CommandOutcome",
     "CommandTimeout",
     "ConfigError",
+    "Configured",
     "Embedder",
     "Event",
     "EventRefused",
@@ -113,6 +118,7 @@ __all__ = [
     "HostMisuse",
     "HostedPlugin",
     "HttpConfig",
+    "InvalidConfig",
     "InvalidEvent",
     "InvalidParams",
     "Layer",
@@ -141,6 +147,7 @@ __all__ = [
     "Sandbox",
     "SchedulerConfig",
     "Secret",
+    "SecretText",
     "Service",
     "StartFailed",
     "State",
@@ -164,6 +171,7 @@ __all__ = [
     "WorkerDied",
     "WorkerExit",
     "__version__",
+    "load_config",
     "load_grants",
 ]
 
@@ -172,13 +180,14 @@ __all__ = [
 _HOMES = {
     "blocking": "BlockingHost",
     "config": (
-        "GRANT_ALL_ASKED HealthConfig HostConfig Layer Limits PluginConfig Restart Sandbox Totals"
+        "GRANT_ALL_ASKED HealthConfig HostConfig Layer Limits PluginConfig Restart Sandbox "
+        "SecretText Totals"
     ),
     "errors": (
-        "CallTimeout CommandTimeout ConfigError HostMisuse InvalidParams ManifestError NotRunning "
-        "Overloaded PermissionDenied PlughostError ProtocolViolation QuotaExceeded RateLimited "
-        "StartFailed StillNeeded Superseded TooDeep ToolError UndeclaredDependency UnknownPlugin "
-        "UnknownService UnknownTool WorkerDied"
+        "CallTimeout CommandTimeout ConfigError HostMisuse InvalidConfig InvalidParams "
+        "ManifestError NotRunning Overloaded PermissionDenied PlughostError ProtocolViolation "
+        "QuotaExceeded RateLimited StartFailed StillNeeded Superseded TooDeep ToolError "
+        "UndeclaredDependency UnknownPlugin UnknownService UnknownTool WorkerDied"
     ),
     "exchange.calls": "CallContext Outcome",
     "exchange.events.errors": (
@@ -195,6 +204,7 @@ _HOMES = {
     "host": "Host",
     "lifecycle.commands": "CommandOutcome",
     "lifecycle.health": "Health HealthStatus",
+    "lifecycle.configuring": "Configured",
     "lifecycle.plugin": "HostedPlugin",
     "lifecycle.states": "State",
     "memory_store": "Embedder Memory MemoryMatch MemoryStore MemoryType",
@@ -203,6 +213,7 @@ _HOMES = {
         "EventsConfig HooksConfig HttpConfig MemoryConfig Rates SchedulerConfig Secret "
         "StorageConfig UsersConfig"
     ),
+    "settings.load": "load_config",
     "supervision.logbook": "LogEntry",
     "user_directory": "User UserDirectory",
 }

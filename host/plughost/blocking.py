@@ -16,8 +16,10 @@ from plughost.exchange.service_calls import ServiceProxy
 from plughost.exchange.services import Service
 from plughost.exchange.tools import Tool
 from plughost.host import Host
+from plughost.lifecycle.code_plugin import Permissions
 from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome
+from plughost.lifecycle.configuring import Configured
 from plughost.lifecycle.health import Health
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.services.users.table import UserTable
@@ -176,6 +178,29 @@ class BlockingHost:
     def health(self, *plugin_ids: str) -> dict[str, Health]:
         """As `Host.health`."""
         return self._portal.call(self._host.health, *plugin_ids)
+
+    def configure(
+        self, values: Mapping[str, Mapping[str, Any]], *, replace: bool = False
+    ) -> dict[str, Configured]:
+        """As `Host.configure`."""
+        return self._portal.call(partial(self._host.configure, values, replace=replace))
+
+    def load_code(
+        self,
+        name: str,
+        code: str,
+        *,
+        permissions: Permissions = (),
+        resources: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> HostedPlugin:
+        """As `Host.load_code`."""
+        load = partial(self._host.load_code, name, code, permissions=permissions)
+        return self._portal.call(partial(load, resources=resources, config=config))
+
+    def unload_code(self, name: str) -> None:
+        """As `Host.unload_code`."""
+        self._portal.call(self._host.unload_code, name)
 
     @property
     def services(self) -> "BlockingServices":

@@ -24,7 +24,17 @@ from .service_config import (
     StorageConfig,
     UsersConfig,
 )
-from .units import KiB, MiB, OrText, format_bytes, parse_bytes, parse_share
+from .units import (
+    Bytes,
+    KiB,
+    MiB,
+    OrText,
+    Seconds,
+    Share,
+    format_bytes,
+    parse_bytes,
+    parse_share,
+)
 
 __all__ = [
     "GRANT_ALL_ASKED",
@@ -36,7 +46,10 @@ __all__ = [
     "PluginConfig",
     "Restart",
     "Sandbox",
+    "SecretText",
     "Totals",
+    "revealed",
+    "without_secrets",
 ]
 
 GRANT_ALL_ASKED: Final[Mapping[str, Sequence[str]]] = MappingProxyType({"*": ("*",)})
@@ -69,23 +82,23 @@ def _check_positive(settings: Any, may_be_zero: tuple[str, ...] = ()) -> None:
 class Limits:
     """What one worker may use. Sizes are bytes, times seconds; text such as `100MB` is read."""
 
-    memory: OrText[int] = 256 * MiB  # type: ignore[assignment]  # no descriptor at run time
+    memory: OrText[Bytes] = 256 * MiB  # type: ignore[assignment]  # no descriptor at run time
     """Resident memory of the worker and its child processes; over it, the worker is killed."""
-    cpu: OrText[float] = 1.0  # type: ignore[assignment]  # as above
+    cpu: OrText[Share] = 1.0  # type: ignore[assignment]  # as above
     """Processor cores' worth of time, child processes included; the worker is held to it."""
-    call_timeout: float = 30.0
+    call_timeout: Seconds = 30.0
     """The deadline of a call that names none, and whose tool and manifest name none."""
-    call_total: float = 300.0
+    call_total: Seconds = 300.0
     """The hard end of a call, whatever progress it reports and whatever its plugin declares."""
-    load_timeout: float = 10.0
+    load_timeout: Seconds = 10.0
     """From the spawn to a loaded plugin."""
-    grace: float = 2.0
+    grace: Seconds = 2.0
     """From a cancel or a polite end to SIGKILL."""
-    unresponsive_after: float = 3.0
+    unresponsive_after: Seconds = 3.0
     """Without an acknowledgement for so long, the worker is shown as unresponsive."""
-    unresponsive_kill: float = 30.0
+    unresponsive_kill: Seconds = 30.0
     """Unresponsive for so long with no call that explains it, the worker is killed."""
-    frame_timeout: float = 10.0
+    frame_timeout: Seconds = 10.0
     """A frame that was begun must be complete within this."""
     calls_in_flight: int = 256
     """Calls open on the worker; more are refused with `Overloaded`."""
@@ -95,32 +108,32 @@ class Limits:
     """Frames that answer no call; beyond, the worker's pipe is not read for a while."""
     log_lines_per_second: int = 200
     """Beyond, lines are dropped and counted."""
-    log_line_length: int = 8 * KiB
+    log_line_length: Bytes = 8 * KiB
     log_level: str = "info"
     """The least level of its records that is kept: debug, info, warning or error."""
-    max_frame: int = MAX_FRAME
-    max_outgoing: int = 32 * MiB
+    max_frame: Bytes = MAX_FRAME
+    max_outgoing: Bytes = 32 * MiB
     """Bytes that wait for a worker that does not read; beyond, calls are refused."""
     threads: int = 16
     """Blocking tools that run at once in the worker."""
     open_files: int = 256
     processes: int = 64
     """Threads and processes of the worker."""
-    file_size: int = 64 * MiB
+    file_size: Bytes = 64 * MiB
     """The largest file that it can write."""
-    temporary_size: int = 16 * MiB
+    temporary_size: Bytes = 16 * MiB
     """What its private /tmp holds; it counts as memory."""
-    data_size: int = 100 * MiB
+    data_size: Bytes = 100 * MiB
     """What its data folder may hold; over it, the worker is killed."""
     data_files: int = 10_000
     """How many files its data folder may hold."""
-    storage_size: int = 10_000_000
+    storage_size: Bytes = 10_000_000
     """Bytes of keys and values that the host stores for it."""
     storage_keys: int = 1_000
     """Entries that the host stores for it."""
     memories: int = 10_000
     """What it may have the host remember of one user."""
-    memories_size: int = 100 * MiB
+    memories_size: Bytes = 100 * MiB
     """Bytes of all that it has the host remember, half a KiB for each memory included."""
     recycle_calls: int | None = None
     """After so many calls, the worker is replaced by a new one; None: never for that."""
@@ -154,9 +167,9 @@ class Totals:
     """What all workers together may use; None leaves it open."""
 
     workers: int | None = None
-    memory: OrText[int | None] = None  # type: ignore[assignment]  # as in Limits
+    memory: OrText[Bytes | None] = None  # type: ignore[assignment]  # as in Limits
     """Bytes; over it, the worker that uses most is killed."""
-    cpu: OrText[float | None] = None  # type: ignore[assignment]  # as in Limits
+    cpu: OrText[Share | None] = None  # type: ignore[assignment]  # as in Limits
     """Cores; the busy workers share it evenly."""
 
     def __post_init__(self) -> None:
@@ -181,13 +194,13 @@ class Restart:
     mode: str = "on-crash"
     """`never`, `on-crash` or `always` (also after an exit with code 0)."""
     limit: int = 5
-    period: float = 300.0
-    backoff: float = 0.2
+    period: Seconds = 300.0
+    backoff: Seconds = 0.2
     """Before the first restart; doubled at each further one."""
-    backoff_max: float = 30.0
-    jitter: float = 0.2
+    backoff_max: Seconds = 30.0
+    jitter: Share = 0.2
     """The share by which a back-off is varied, so that workers do not start in step."""
-    stable_after: float = 30.0
+    stable_after: Seconds = 30.0
     """Up for so long, earlier deaths are forgiven."""
     attempts: Mapping[Cause, int] = field(
         default_factory=lambda: {
@@ -263,13 +276,40 @@ class HealthConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretText:
+    """A text of a plugin's configuration that the plugin sees and nobody is shown."""
+
+    value: str = field(repr=False)
+
+
+def without_secrets(text: str, config: Any) -> str:
+    """A text, such as an error's, with a mark in place of each secret of a configuration."""
+    if isinstance(config, SecretText):
+        return text.replace(config.value, "[secret]")
+    if isinstance(config, Mapping):
+        config = list(config.values())
+    for inner in config if isinstance(config, list | tuple) else ():
+        text = without_secrets(text, inner)
+    return text
+
+
+def revealed(value: Any) -> Any:
+    """A plugin's configuration as the plugin sees it."""
+    if isinstance(value, SecretText):
+        return value.value
+    if isinstance(value, Mapping):
+        return {name: revealed(inner) for name, inner in value.items()}
+    return [revealed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True, slots=True)
 class PluginConfig:
     """What the operator decides for one plugin; None takes the host's own."""
 
     limits: Limits | None = None
     restart: Restart | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
-    """The plugin's own values, which it sees as `api.config`."""
+    """The plugin's own values, which it sees as `api.config`; a `SecretText` as its text."""
     enabled: bool = True
     rates: Rates | None = None
     sandbox: Sandbox | None = None

@@ -1,6 +1,6 @@
 """What can go wrong, by whose fault it is. Exceptions take facts and write their own sentence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ __all__ = [
     "CommandTimeout",
     "ConfigError",
     "HostMisuse",
+    "InvalidConfig",
     "InvalidParams",
     "ManifestError",
     "NotRunning",
@@ -53,12 +54,41 @@ class HostMisuse(PlughostError):
 
 
 class ConfigError(PlughostError):
-    """Raised when a configuration file has a mistake, or could be somebody else's doing."""
+    """Raised when a configuration file has a mistake, or could be somebody else's doing.
 
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+    `path` is the file, or the name of an environment variable or an option. `line` and `column`
+    count from 1, and are 0 where they are not known. `others` are further mistakes.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        problem: str,
+        line: int = 0,
+        column: int = 0,
+        others: "Sequence[ConfigError]" = (),
+    ) -> None:
+        place = f"{path}:{line}:{column}" if line else str(path)
+        super().__init__("\n".join([f"{place}: {problem}", *map(str, others)]))
         self.path = path
         self.problem = problem
+        self.line = line
+        self.column = column
+        self.others = tuple(others)
+
+
+class InvalidConfig(PlughostError):
+    """Raised when new values do not fit a plugin's `config_schema`. No plugin got any.
+
+    `problems` has a sentence for each plugin whose values do not fit.
+    """
+
+    code = ErrorCode.INVALID_PARAMS
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        told = "; ".join(f"plugin {name!r}: {problem}" for name, problem in problems.items())
+        super().__init__(f"the configuration does not fit, and nothing was changed: {told}")
+        self.problems = dict(problems)
 
 
 class ManifestError(PlughostError):

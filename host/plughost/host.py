@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -26,11 +27,13 @@ from plughost.exchange.service_calls import ServiceExchange, Services
 from plughost.exchange.tool_calls import CallMiddleware, CallObserver, ToolCaller
 from plughost.exchange.tools import Tool, ToolRegistry
 from plughost.lifecycle.callbacks import Callbacks
+from plughost.lifecycle.code_plugin import Permissions, code_plugin, drop_empty_folder
 from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome, Commands
+from plughost.lifecycle.configuring import Configured, configure
 from plughost.lifecycle.health import Health, HealthMonitor
 from plughost.lifecycle.plugin import HostedPlugin
-from plughost.lifecycle.quarters import SharedQuarters
+from plughost.lifecycle.quarters import SharedQuarters, data_folder
 from plughost.lifecycle.recycling import Recycler
 from plughost.lifecycle.roster import Roster
 from plughost.lifecycle.surroundings import Surroundings
@@ -86,6 +89,8 @@ class Host:
         self._commands = Commands(self._roster)
         self._stack = AsyncExitStack()
         self._entered = False
+        self._surroundings: Surroundings | None = None
+        self._configuring = anyio.Lock()
         self._bus = EventBus(self.config.events)
         self.events = Events(self._bus)
         """The events of plugins, of the host and of the application; there before it runs."""
@@ -155,7 +160,7 @@ class Host:
         self._watch = ResourceWatch(config.totals, reactor.now, self._roster.live_workers)
         self._health = HealthMonitor(self._plugins, config.health, reactor)
         self._disk_watch = DiskWatch(reactor.now, self._roster.live_workers)
-        surroundings = Surroundings(
+        self._surroundings = Surroundings(
             reactor=reactor,
             quarters=SharedQuarters(reactor, self._templates, machine, config, groups),
             tools=self._tools,
@@ -167,7 +172,7 @@ class Host:
             grants=lambda: self.grants,
             protected=lambda: protected_paths(self._roster.roots, config.state_folder),
         )
-        self._roster.fill(surroundings, there)
+        self._roster.fill(self._surroundings, there)
 
     def _make_services(self, callbacks: Callbacks, reactor: Reactor) -> list[HostService]:
         """What the host does for plugins, and what they offer each other."""
@@ -346,6 +351,56 @@ class Host:
         """The tasks of all plugins: see them, or run one now."""
         return self._scheduler
 
+    async def configure(
+        self, values: Mapping[str, Mapping[str, Any]], *, replace: bool = False
+    ) -> dict[str, Configured]:
+        """Give plugins new values, by plugin id, and say what became of each: all or none.
+
+        Values that are not named stay, unless `replace` drops them. Raises `UnknownPlugin`;
+        `InvalidConfig` before anything is changed; `StartFailed` for a plugin that does not load
+        with its new values, once all have their old ones again.
+        """
+        async with self._configuring:
+            plugins = {plugin_id: self.plugin(plugin_id) for plugin_id in values}
+            return await configure(plugins, values, replace=replace)
+
+    async def load_code(
+        self,
+        name: str,
+        code: str,
+        *,
+        permissions: Permissions = (),
+        resources: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> HostedPlugin:
+        """A plugin out of a text, held in memory only, with all the permissions that are named.
+
+        `permissions` have the forms that they have in a manifest, and are granted. `resources`
+        are fields of `Limits`, such as `{"memory": "100MB", "cpu": "50%"}`. Raises `HostMisuse`
+        for what cannot be, and `StartFailed`, after which there is no such plugin.
+        """
+        if name in self._plugins:
+            raise HostMisuse(f"there is a plugin {name!r} already")
+        if self._surroundings is None:
+            raise HostMisuse("a host runs plugins inside of its `async with` block")
+        made = code_plugin(name, code, permissions, resources or {}, config, self.config)
+        grants = made.config.grants
+        around = replace(self._surroundings, config=made.config, grants=lambda: grants)
+        plugin = self._roster.add(made.found, around)
+        try:
+            await plugin.start()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.unload_code(name)
+            raise
+        return plugin
+
+    async def unload_code(self, name: str) -> None:
+        """End a plugin that came out of a text, and forget it and its code."""
+        if self.plugin(name).found.text is None:
+            raise HostMisuse(f"plugin {name!r} did not come out of a text")
+        await self.unload(name, cascade=True)
+
     # Life
 
     async def load(
@@ -367,7 +422,13 @@ class Host:
         ids, in the order in which they went. Raises `UnknownPlugin`, `StillNeeded`,
         `CommandTimeout`.
         """
-        return await self._commands.unload(plugin_id, deadline, cascade=cascade)
+        gone = await self._commands.unload(plugin_id, deadline, cascade=cascade)
+        for name in gone:
+            if self._plugins[name].found.text is not None:
+                del self._plugins[name]
+                folder = data_folder(self.config, name)
+                await anyio.to_thread.run_sync(drop_empty_folder, folder)
+        return gone
 
     async def reload(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
         """Put what is in a plugin's folder by now in the place of what runs: no call is lost.

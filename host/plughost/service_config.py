@@ -8,7 +8,7 @@ from typing import Final
 
 from .errors import HostMisuse
 from .memory_store import Embedder, MemoryStore
-from .units import KiB, MiB
+from .units import Bytes, KiB, MiB, Seconds
 from .user_directory import UserDirectory
 
 __all__ = [
@@ -53,7 +53,7 @@ class Rates:
 class StorageConfig:
     """Where plugins' values are kept."""
 
-    url: str = ""
+    url: str = field(default="", repr=False)
     """`redis://`, `rediss://` or `unix://` for a Redis server; empty for the embedded store,
     `storage.db` in the state folder."""
 
@@ -67,20 +67,20 @@ class StorageConfig:
 class HttpConfig:
     """The requests that the host makes for plugins. Times are seconds, sizes bytes."""
 
-    timeout: float = 10.0
+    timeout: Seconds = 10.0
     """From a request to the whole response, redirects included; of a streamed one to its head,
     and from each read of its body to some bytes. A request can name another."""
-    max_timeout: float = 60.0
+    max_timeout: Seconds = 60.0
     """The longest that it can name."""
-    max_request: int = 10 * MiB
+    max_request: Bytes = 10 * MiB
     """The body of a request."""
-    max_response: int = 10 * MiB
+    max_response: Bytes = 10 * MiB
     """The body of a response, decoded."""
-    max_stream: int = 100 * MiB
+    max_stream: Bytes = 100 * MiB
     """The body of a response that is streamed, decoded."""
-    stream_time: float = 600.0
+    stream_time: Seconds = 600.0
     """A streamed body is cut after this, however far it has come."""
-    stream_idle: float = 60.0
+    stream_idle: Seconds = 60.0
     """A body that the plugin does not go on reading for so long is closed."""
     streams: int = 16
     """Bodies that one plugin has not read to the end; further requests are refused."""
@@ -121,7 +121,7 @@ class SchedulerConfig:
 
     timezone: str = "UTC"
     """In which cron expressions are read that name none; a name of the IANA database."""
-    smallest_interval: float = 1.0
+    smallest_interval: Seconds = 1.0
     """Between two runs of a task."""
     tasks: int = 100
     """That one plugin may have."""
@@ -129,9 +129,9 @@ class SchedulerConfig:
     """Runs of one plugin's tasks that are under way at once; the others wait their turn."""
     overlaps: int = 4
     """Runs of one task, waiting or under way, where it asks for `overlap`."""
-    jitter: float = 0.0
+    jitter: Seconds = 0.0
     """By which runs are put off at random, for tasks that name none."""
-    late_after: float = 60.0
+    late_after: Seconds = 60.0
     """A run that comes so much later than it was due is a missed one."""
     missed_runs: int = 100
     """That are made up for, where a task asks for all."""
@@ -173,7 +173,7 @@ _MAX_HOPS: Final = 100
 class EventsConfig:
     """The bus between plugins and the application. Sizes are bytes."""
 
-    max_size: int = 256 * KiB
+    max_size: Bytes = 256 * KiB
     """The data of one event."""
     max_hops: int = 16
     """How many events may cause one another, each emitted by a handler of the one before."""
@@ -181,17 +181,17 @@ class EventsConfig:
     """Of one plugin."""
     queue: int = 1000
     """Events that wait for one subscriber; beyond, its oldest are lost."""
-    queue_bytes: int = 8 * MiB
+    queue_bytes: Bytes = 8 * MiB
     """The same in bytes."""
     in_flight: int = 16
     """Handlers of one plugin that run at once; those of one subscription never do."""
     history: int = 1000
     """Events that are remembered."""
-    history_bytes: int = 8 * MiB
+    history_bytes: Bytes = 8 * MiB
     """The same in bytes."""
     trace: int = 1000
     """Events whose way is remembered."""
-    shutdown_wait: float = 2.0
+    shutdown_wait: Seconds = 2.0
     """Seconds that plugins have for the events that wait when the host ends."""
 
     def __post_init__(self) -> None:
@@ -206,22 +206,22 @@ class EventsConfig:
 class HooksConfig:
     """How long hooks may take, and what follows where they fail."""
 
-    timeout: float = 5.0
+    timeout: Seconds = 5.0
     """Seconds that one hook has, where it names no other."""
-    total: float = 10.0
+    total: Seconds = 10.0
     """Seconds for all hooks of one event, of one call of a tool, or of the metrics together."""
-    life_total: float = 30.0
+    life_total: Seconds = 30.0
     """Seconds for all `startup` and `context` hooks together, and for all `shutdown` hooks."""
     hooks: int = 100
     """That one plugin may register."""
-    max_size: int = MiB
+    max_size: Bytes = MiB
     """Bytes of parameters, and of a result, that middleware is shown and may give in return."""
-    metrics_size: int = 64 * KiB
+    metrics_size: Bytes = 64 * KiB
     """Bytes of the metrics that one hook reports, and of what one answers to `startup`."""
     late_limit: int = 3
     """Times in a row that a hook is late, after which it is not called for a while: it counts as
     failed at once. What raises costs nobody time, and is called again."""
-    pause: float = 30.0
+    pause: Seconds = 30.0
     """Seconds of that while; then it is tried again."""
 
     def __post_init__(self) -> None:

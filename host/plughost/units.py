@@ -1,15 +1,19 @@
-"""Sizes and shares as people write them: `100MB`, `50%`."""
+"""Sizes, shares and times as people write them: `100MB`, `50%`, `5 min`."""
 
 import re
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Generic, TypeAlias, TypeVar
 
 __all__ = [
+    "Bytes",
     "KiB",
     "MiB",
     "OrText",
+    "Seconds",
+    "Share",
     "format_bytes",
     "format_seconds",
     "parse_bytes",
+    "parse_seconds",
     "parse_share",
 ]
 
@@ -48,6 +52,8 @@ _UNITS: Final = {
 }
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([KMG]?i?B)?", re.IGNORECASE)
 _SHARE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?%")
+_TIME: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?(ms|s|min|h|d)?")
+_TIMES: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def parse_bytes(text: str) -> int:
@@ -66,6 +72,20 @@ def parse_share(text: str) -> float:
     if share <= 0:
         raise ValueError(f"{text!r} is no share of a processor: write it as '50%'")
     return share
+
+
+def parse_seconds(text: str) -> float:
+    """The seconds in `"30"`, `"250 ms"`, `"30s"`, `"5 min"`, `"2h"` or `"1d"`."""
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no time: write it as '30s', '250 ms' or '5 min'")
+    return float(match[1]) * _TIMES[match[2] or ""]
+
+
+# As the types of settings: in a file these may be written as text, which the function reads.
+Bytes: TypeAlias = Annotated[int, parse_bytes]
+Share: TypeAlias = Annotated[float, parse_share]
+Seconds: TypeAlias = Annotated[float, parse_seconds]
 
 
 def format_bytes(size: float) -> str:

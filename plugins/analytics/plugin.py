@@ -6,8 +6,9 @@ a new worker begins at nothing.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextvars import Context
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -44,6 +45,9 @@ class Analytics(Plugin):
         self._config = Config()
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+
+    async def on_configure(self, config: Mapping[str, Any]) -> None:
+        self._config = msgspec.convert(config, Config)
 
     async def on_load(self, api: PluginAPI) -> None:
         self._config = msgspec.convert(api.config, Config)

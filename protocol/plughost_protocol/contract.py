@@ -12,6 +12,7 @@ __all__ = [
     "LOG_TOPIC",
     "MAX_CHUNK",
     "MAX_LOG_RECORD",
+    "PLUGIN_CONFIGURE",
     "PLUGIN_DISABLE",
     "PLUGIN_ENABLE",
     "PLUGIN_HEALTH",
@@ -24,6 +25,7 @@ __all__ = [
     "Description",
     "ExecuteTool",
     "Failure",
+    "LoadPlugin",
     "LogRecord",
     "ToolName",
     "ToolSpec",
@@ -32,7 +34,11 @@ __all__ = [
 
 # From the host to a worker.
 PLUGIN_LOAD: Final = "plugin.load"
-"""Import the plugin and run its `on_load`. No parameters; answers with a `Description`."""
+"""Import the plugin and run its `on_load`. Parameters are nil or a `LoadPlugin`; answers with a
+`Description`."""
+PLUGIN_CONFIGURE: Final = "plugin.configure"
+"""Run its `on_configure` with a map of new values. Answers whether it has one: false asks for a
+new worker."""
 PLUGIN_ENABLE: Final = "plugin.enable"
 PLUGIN_DISABLE: Final = "plugin.disable"
 PLUGIN_HEALTH: Final = "plugin.health"
@@ -86,6 +92,13 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     """What a loaded plugin offers: the result of `plugin.load`."""
 
     tools: list[ToolSpec]
+
+
+class LoadPlugin(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `plugin.load` for a plugin that is no file."""
+
+    code: str
+    """Its Python source, in place of the entry file."""
 
 
 class UnregisterTool(Struct, frozen=True, forbid_unknown_fields=True):

@@ -109,6 +109,11 @@ class PluginAPI:
             raise PluginMistake(f"tool {tool.name!r} is declared twice: give one of them a name=")
         self._link.handlers[TOOL_PREFIX + tool.name] = tool
 
+    def _configure(self, config: Mapping[str, Any]) -> None:
+        """Take the operator's new values."""
+        self.config = config
+        self.hooks._configure(config)  # noqa: SLF001
+
     async def _declare(self, plugin: Plugin) -> None:
         """Register what the plugin's decorators declare, once its `on_load` has run."""
         for tool in plugin.tools():

@@ -121,6 +121,10 @@ class Hooks(HostPart):
         self._handlers: dict[int, tuple[str, HookHandler]] = {}
         link.handlers[HOOK_METHOD] = PlainHandler(self._run, RunHook)
 
+    def _configure(self, config: Mapping[str, Any]) -> None:
+        """Give `context` hooks these values from now on."""
+        self._config = config
+
     async def register(
         self,
         name: HookName,

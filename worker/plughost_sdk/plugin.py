@@ -36,6 +36,12 @@ class Plugin:
     async def on_load(self, api: "PluginAPI") -> None:
         """Called once, before any tool."""
 
+    async def on_configure(self, config: Mapping[str, Any]) -> None:
+        """Called with the operator's new values, which are in `api.config` already.
+
+        A plugin that does not have its own, or whose own raises, gets a new worker for them.
+        """
+
     async def on_unload(self) -> None:
         """Called before the worker ends in good order."""
 

@@ -69,7 +69,7 @@ class Dispatcher:
         write_fd: int,
         on_welcome: Callable[[Welcome], None],
     ) -> None:
-        self.methods: dict[str, Callable[[], Awaitable[object]]] = {}
+        self.methods: dict[str, Callable[[Raw], Awaitable[object]]] = {}
         self.connection = Connection(read_fd, write_fd, loop, self._on_messages)
         self._threads = Threads(loop)
         self.outgoing = Outgoing(self.connection, loop, self._threads)
@@ -131,11 +131,11 @@ class Dispatcher:
         if handler is not None:
             work = self._run_handler(handler, message.params, running)
         else:
-            work = self._run_method(method, message.id)
+            work = self._run_method(method, message.params, message.id)
         self._running[message.id] = running
         running.task = _start_now(work, self._loop)
 
-    async def _run_method(self, name: str, call_id: int) -> None:
+    async def _run_method(self, name: str, params: Raw, call_id: int) -> None:
         # No current call here: what a plugin starts in on_load outlives the loading.
         method = self.methods.get(name)
         if method is None:
@@ -143,7 +143,7 @@ class Dispatcher:
             self._running.pop(call_id, None)
             return
         try:
-            self._answer(call_id, await method())
+            self._answer(call_id, await method(params))
         except BaseException as exc:  # noqa: BLE001 - sys.exit() at import is the plugin's error
             self._fail_with(call_id, exc, ErrorCode.LOAD_FAILED)
         finally:

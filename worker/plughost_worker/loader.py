@@ -1,6 +1,7 @@
 """Finding the plugin in its entry file."""
 
 import inspect
+import linecache
 import os
 import sys
 import traceback
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from plughost_sdk import Manifest, Plugin, PluginMistake
 
-__all__ = ["LoadFailed", "load_plugin", "one_line", "plugin_traceback", "words"]
+__all__ = ["LoadFailed", "load_code", "load_plugin", "one_line", "plugin_traceback", "words"]
 
 _MAX_CAUSES: Final = 10
 _MAX_FRAMES: Final = 100
@@ -43,6 +44,18 @@ def load_plugin(root: str, main: str, manifest: Manifest) -> Plugin:
     sys.modules[name] = module
     source.exec_module(module)
     return _find(module, manifest, main)
+
+
+def load_code(code: str, file: str, manifest: Manifest) -> Plugin:
+    """The plugin in a text, which `file` names in tracebacks. Whatever it raises comes through."""
+    name = manifest.id.replace("-", "_")
+    if name in sys.modules or name in sys.stdlib_module_names:
+        name = f"plugin_{name}"  # or an import would find it in the place of what it means
+    # Without a time of change it is never looked for on a disk.
+    linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
+    module = sys.modules[name] = ModuleType(name)
+    exec(compile(code, file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the plugin
+    return _find(module, manifest, file)
 
 
 def _find(module: ModuleType, manifest: Manifest, main: str) -> Plugin:

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -17,6 +16,7 @@ from msgspec import Raw
 from plughost_protocol import (
     LOG_TOPIC,
     MAX_LOG_RECORD,
+    PLUGIN_CONFIGURE,
     PLUGIN_DISABLE,
     PLUGIN_ENABLE,
     PLUGIN_HEALTH,
@@ -26,19 +26,21 @@ from plughost_protocol import (
     VERSIONS,
     Description,
     Hello,
+    LoadPlugin,
     LogRecord,
     Notify,
     Welcome,
     __version__,
+    decode_value,
     encode,
 )
 from plughost_protocol.launch import STACK_SIGNAL_OFFSET
-from plughost_sdk import Manifest, PluginAPI, Tool
+from plughost_sdk import Manifest, Plugin, PluginAPI, Tool
 from plughost_sdk.plugin import health_check
 
 from .connection import Connection
 from .dispatch import Dispatcher
-from .loader import load_plugin
+from .loader import load_code, load_plugin
 
 __all__ = ["Worker", "run_worker"]
 
@@ -81,23 +83,29 @@ class Worker:
     def _on_welcome(self, welcome: Welcome) -> None:
         self._dispatcher.allow(welcome.limits)
         _forward_logging(self._dispatcher.connection, welcome.limits.log_level)
-        self._dispatcher.methods[PLUGIN_LOAD] = lambda: self._load(welcome)
+        self._dispatcher.methods[PLUGIN_LOAD] = lambda params: self._load(welcome, params)
 
-    async def _load(self, welcome: Welcome) -> Description:
+    async def _load(self, welcome: Welcome, params: Raw) -> Description:
         manifest = msgspec.convert(welcome.manifest, Manifest)
         api = PluginAPI(self._dispatcher.outgoing, manifest, welcome.config)
-        plugin = load_plugin(welcome.root, welcome.main, manifest)
+        given = msgspec.msgpack.decode(params, type=LoadPlugin | None)
+        if given is None:
+            plugin = load_plugin(welcome.root, welcome.main, manifest)
+        else:
+            plugin = load_code(given.code, welcome.main, manifest)
         plugin._api = api  # noqa: SLF001 - the SDK's own other half
         await _call(plugin.on_load, api)
         await api._declare(plugin)  # noqa: SLF001
         api._loaded = True  # noqa: SLF001
         self._dispatcher.methods |= {
-            PLUGIN_ENABLE: lambda: _call(plugin.on_enable),
-            PLUGIN_DISABLE: lambda: _call(plugin.on_disable),
-            PLUGIN_UNLOAD: lambda: _call(plugin.on_unload),
+            PLUGIN_CONFIGURE: lambda params: _configure(plugin, api, params),
+            PLUGIN_ENABLE: lambda _: _call(plugin.on_enable),
+            PLUGIN_DISABLE: lambda _: _call(plugin.on_disable),
+            PLUGIN_UNLOAD: lambda _: _call(plugin.on_unload),
         }
         if (health := health_check(plugin)) is not None:
-            self._dispatcher.methods[PLUGIN_HEALTH] = partial(self._dispatcher.outgoing.run, health)
+            run = self._dispatcher.outgoing.run
+            self._dispatcher.methods[PLUGIN_HEALTH] = lambda _: run(health)
         return Description(
             tools=[
                 handler.spec
@@ -105,6 +113,16 @@ class Worker:
                 if name.startswith(TOOL_PREFIX) and isinstance(handler, Tool)
             ]
         )
+
+
+async def _configure(plugin: Plugin, api: PluginAPI, params: Raw) -> bool:
+    """Give the plugin its new values; False if it cannot take any."""
+    if getattr(plugin.on_configure, "__func__", None) is Plugin.on_configure:
+        return False
+    config = decode_value(params)
+    api._configure(config)  # noqa: SLF001 - the SDK's own other half
+    await _call(plugin.on_configure, config)
+    return True
 
 
 async def _call(method: Callable[..., Any], *args: Any) -> None:

@@ -21,13 +21,16 @@ _MAX_ENTRIES: Final = 50_000  # of a folder; more than any folder of plugins, le
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A plugin on disk."""
+    """A plugin that can be started."""
 
     root: Path
-    """Its folder, absolute; of a plugin of one file, the folder that this lies in."""
+    """Its folder, absolute; of a plugin of one file, the folder that this lies in;
+    of one out of a text, none that is there."""
     manifest: Manifest
     file: Path | None = None
     """Its only file. Nothing else in the folder is its own."""
+    text: str | None = field(default=None, repr=False)
+    """Its code, of a plugin that is not on disk."""
     hides: tuple[Path, ...] = ()
     """Plugins of the same id that are found later and do not run."""
     needs: tuple[Dependency, ...] = field(init=False, repr=False, compare=False)

@@ -113,6 +113,7 @@ def _installation() -> tuple[Path, ...]:
 def _users_own() -> list[Path]:
     """Where plughost keeps grants, data, and the socket by which all tools can be called."""
     folders = [
+        platformdirs.site_config_path("plughost"),
         platformdirs.user_config_path("plughost"),
         platformdirs.user_data_path("plughost"),
         platformdirs.user_state_path("plughost"),

@@ -268,6 +268,8 @@ class Commands:
 async def _read_again(plugin: HostedPlugin) -> Found:
     """The plugin as its folder has it by now. Raises `ManifestError`."""
     found = plugin.found
+    if found.text is not None:  # it lies in no folder
+        return found
     manifest = await anyio.to_thread.run_sync(read_manifest, found.code)
     if manifest.id != plugin.id:
         changed = f"id: it is {manifest.id!r} now, and {plugin.id!r} was loaded from here"

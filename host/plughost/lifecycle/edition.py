@@ -8,7 +8,7 @@ import anyio
 
 from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
-from plughost.config import HostConfig, Limits
+from plughost.config import HostConfig, Limits, revealed, without_secrets
 from plughost.errors import PlughostError, StartFailed
 from plughost.exchange.entry import Provider
 from plughost.exchange.tools import ToolEntry
@@ -78,9 +78,10 @@ class Edition:
         if refusal := self.policy.refusal(around.protected()):
             raise StartFailed(plugin_id, refusal)
         try:
-            values = ConfigSchema(self.found.manifest.config_schema).complete(self.config)
+            values = ConfigSchema(self.found.manifest.config_schema).complete(revealed(self.config))
         except ValueError as exc:
-            reason = f"its configuration does not fit its config_schema: {exc}"
+            why = without_secrets(str(exc), self.config)
+            reason = f"its configuration does not fit its config_schema: {why}"
             raise StartFailed(plugin_id, reason) from exc
         lease = await self.quarters.prepare()
         most = around.config.totals.workers

@@ -75,7 +75,7 @@ def plan_for(
         )
     return make_plan(
         plugin_id,
-        found.code,
+        found.code if found.text is None else None,
         data_folder(config, plugin_id),
         _access(policy, own.private_hosts),
         limits,

@@ -47,11 +47,12 @@ class Roster:
         for refused in self.refused:
             _log.error("%s", refused.error)
 
-    def add(self, found: Found) -> HostedPlugin:
-        """Make one of them; it is not started."""
+    def add(self, found: Found, around: Surroundings | None = None) -> HostedPlugin:
+        """Make one of them; it is not started. `around` stands for what all share."""
+        around = around or self._surroundings
         plugin_id = found.manifest.id
-        limits = self._surroundings.config.limits_of(plugin_id)
-        plugin = HostedPlugin(found, LogBook(plugin_id, limits, self._on_log), self._surroundings)
+        limits = around.config.limits_of(plugin_id)
+        plugin = HostedPlugin(found, LogBook(plugin_id, limits, self._on_log), around)
         self.plugins[plugin_id] = plugin
         self.refused = [refused for refused in self.refused if refused.root != found.code]
         return plugin

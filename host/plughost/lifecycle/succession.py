@@ -83,6 +83,10 @@ class Succession(Callee):
         """The operator's values for it, as it was last loaded with them."""
         return self._edition.config
 
+    @config.setter
+    def config(self, values: Mapping[str, Any]) -> None:
+        self._edition.config = values
+
     @property
     def worker(self) -> Worker | None:
         """The worker that lives, ready or not; of several, the one that has come to stay."""

@@ -10,12 +10,12 @@ from plughost.catalog.asks import Ask
 from plughost.catalog.discovery import Found
 from plughost.catalog.granted_paths import path_problem, protected_paths
 from plughost.policy.policy import Policy
+from plughost.settings.files import GrantFiles, find_grant_files
 from plughost.text import clean_line
 from plughost_protocol import ErrorCode
 
 from .folders import look_in
 from .grant_edit import add_grants
-from .grant_files import GrantFiles, find_grant_files, warn
 from .output import Cell, Output
 from .problems import Problem
 from .ungranted import Ungranted
@@ -33,7 +33,6 @@ def settle_grants(
     None if something is not granted and nobody is there to ask: that has been told.
     """
     files = find_grant_files(folders, file)
-    warn(output, files)
     grants = files.merged()
     waiting: dict[str, Ungranted] = {}
     plugins = {plugin.manifest.id: plugin for plugin in look_in(folders).found}

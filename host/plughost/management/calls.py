@@ -9,19 +9,20 @@ from typing import IO, Any, Protocol
 
 import anyio
 
-from plughost.config import Sandbox
 from plughost.rpc.calls import ProgressCallback
 from plughost.text import clean, clean_line
 from plughost_protocol import ErrorCode
 
 from .arguments import parse_arguments
 from .background import on_interrupt
+from .configuration import Configuration, Options
 from .control import ToolInfo
 from .control_client import ControlClient
 from .exit_codes import ExitCode
 from .output import Output, to_json
 from .problems import CommandFailed, Problem
 from .socket_path import control_path
+from .waivers import warn_of_waived
 
 __all__ = ["CallOptions", "call_tool"]
 
@@ -36,12 +37,8 @@ class CallOptions:
     timeout: float | None
     file: Path | None
     """Where the result goes instead of standard output."""
-    folders: Sequence[Path]
-    """Folders of plugins for a host of our own; without them, the running host is called."""
-    grants: Path | None
-    """The file with the grants for a host of our own."""
-    sandbox: Sandbox
-    """The sandbox of a host of our own."""
+    own_host: Options | None
+    """For a host of our own; without it, the running host is called."""
     socket: Path | None
 
 
@@ -82,10 +79,12 @@ async def call_tool(output: Output, options: CallOptions) -> ExitCode:
 
 
 def _callee(output: Output, options: CallOptions) -> AbstractAsyncContextManager[_Callee]:
-    if options.folders:
+    if options.own_host is not None:
         from .local_host import LocalHost
 
-        return LocalHost.start(output, options.folders, options.grants, options.sandbox)
+        configuration = Configuration.read(output, options.own_host)
+        warn_of_waived(output, configuration.host().sandbox)
+        return LocalHost.start(configuration)
     return ControlClient.connect(control_path(options.socket))
 
 

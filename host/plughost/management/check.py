@@ -1,33 +1,29 @@
 """`plughost check`: is this a plugin, and does it start?"""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 import anyio
 from msgspec import Struct
 
 from plughost.catalog.discovery import discover
 from plughost.catalog.manifest_files import other_sources
-from plughost.config import Sandbox
 from plughost.errors import ManifestError
 from plughost.host import Host
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.text import clean_line
 
 from .background import on_interrupt
+from .configuration import Configuration, Options
 from .control import ToolInfo
 from .exit_codes import ExitCode
-from .grant_files import read_grants
 from .listing import tool_table
 from .local_host import host_for_once
 from .output import Cell, Output
 from .status import tools_of
 from .ungranted import Ungranted
+from .waivers import warn_of_waived
 
 __all__ = ["check_plugins"]
-
-_ALL_LAYERS: Final = Sandbox()
 
 
 class _Asked(Struct):
@@ -70,17 +66,14 @@ class _Verdict(Struct):
     """The command that grants what it does not start without."""
 
 
-async def check_plugins(
-    output: Output,
-    folders: Sequence[Path],
-    file: Path | None = None,
-    sandbox: Sandbox = _ALL_LAYERS,
-) -> ExitCode:
+async def check_plugins(output: Output, options: Options) -> ExitCode:
     """Read the manifests, start the plugins, say what is wrong.
 
     0 if nothing is, 7 if all that is wrong is that grants are missing, else 1.
     """
-    grants = read_grants(output, folders, file)
+    configuration = Configuration.read(output, options)
+    config, folders = configuration.host(), configuration.folders
+    warn_of_waived(output, config.sandbox)
     _, refused = discover(folders)
     verdicts = [
         _Verdict(
@@ -95,9 +88,9 @@ async def check_plugins(
     interrupted = anyio.CancelScope()
     async with on_interrupt(lambda _: interrupted.cancel()):
         with interrupted:
-            async with host_for_once(folders, grants, sandbox) as host:
+            async with host_for_once(folders, config) as host:
                 for plugin in host.plugins.values():
-                    lacks = Ungranted(plugin.id, plugin.policy.missing, folders, file)
+                    lacks = Ungranted(plugin.id, plugin.policy.missing, folders, options.file)
                     verdicts.append(_verdict(host, plugin, lacks))
     if interrupted.cancelled_caught:
         return ExitCode.INTERRUPTED

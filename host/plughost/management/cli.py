@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -13,6 +14,7 @@ import typer
 from plughost.config import Layer
 from plughost_protocol import __version__
 
+from .config_commands import config
 from .exit_codes import ExitCode
 from .output import Output
 from .problems import CommandFailed, Problem, problem_of
@@ -135,17 +137,34 @@ def run(
 ) -> None:
     """Run plugins until Ctrl-C or SIGTERM, which let open calls end."""
     from .asking import settle_grants
+    from .configuration import Configuration, Options
     from .run import RunOptions, run_host
-    from .waivers import waive
+    from .waivers import warn_of_waived
 
     # Before there is an event loop: Ctrl-C at the question must end the command.
     output = Output(json=json, debug=_Settings.debug)
-    grants = settle_grants(output, folders or [], file)
+    given = Options(
+        folders or [],
+        file,
+        memory,
+        cpu,
+        timeout,
+        without or [],
+        require_cgroup=require_cgroup,
+        shared_template=shared_template,
+    )
+    configuration = Configuration.read(output, given)
+    config = configuration.host()
+    grants = settle_grants(output, configuration.folders, file)
     if grants is None:
         raise typer.Exit(ExitCode.PERMISSION)
-    sandbox = waive(output, without or [], require_cgroup=require_cgroup)
+    warn_of_waived(output, config.sandbox)
     options = RunOptions(
-        folders or [], grants, sandbox, socket, memory, cpu, timeout, shared_template, quiet, file
+        configuration.folders,
+        replace(config, grants=grants),
+        socket or configuration.command.socket,
+        quiet,
+        file,
     )
     _finish(json, lambda output: run_host(output, options))
 
@@ -313,17 +332,41 @@ def call(
 ) -> None:
     """Call a tool. Ctrl-C cancels it."""
     from .calls import CallOptions, call_tool
-    from .waivers import waive
+    from .configuration import Options
 
     if timeout is not None and not 0 < timeout <= 86_400:
         raise typer.BadParameter("--timeout is more than 0 and at most 86400 seconds")
     if without and not folders:
         raise typer.BadParameter("--without is for a host of one's own: give --dir, too")
-    sandbox = waive(Output(json=json), without or [])
-    options = CallOptions(
-        tool, arguments or [], args, timeout, file, folders or [], grants, sandbox, socket
-    )
+    own_host = Options(folders, grants, without=without or []) if folders else None
+    options = CallOptions(tool, arguments or [], args, timeout, file, own_host, socket)
     _finish(json, lambda output: call_tool(output, options))
+
+
+@app.command("configure")
+def configure_command(
+    plugin: Annotated[
+        str, typer.Argument(metavar="ID", help="One plugin; none where --values names several.")
+    ] = "",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENT", help="key=value, key:=JSON or key@FILE"),
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Values as an object; @FILE, or - for stdin."),
+    ] = None,
+    replace_all: Annotated[
+        bool, typer.Option("--replace", help="Drop the values that are not named.")
+    ] = False,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Give plugins of the running host new values: all of them, or none."""
+    from .configure import ConfigureOptions, configure_plugins
+
+    options = ConfigureOptions(plugin, arguments or [], values, replace_all, socket)
+    _finish(json, lambda output: configure_plugins(output, options))
 
 
 @app.command()
@@ -387,10 +430,10 @@ def check(
 ) -> None:
     """Check manifests, and start the plugins to see whether they load."""
     from .check import check_plugins
-    from .waivers import waive
+    from .configuration import Options
 
-    sandbox = waive(Output(json=json), without or [])
-    _finish(json, lambda output: check_plugins(output, folders, file, sandbox))
+    options = Options(folders, file, without=without or [])
+    _finish(json, lambda output: check_plugins(output, options))
 
 
 @app.command("schema")
@@ -481,9 +524,13 @@ def show(
     json: Json = False,
 ) -> None:
     """Show what a plugin could touch if it were started. Reads the folders, asks no host."""
+    from .configuration import Options
     from .show import ShowOptions, show_plan
 
-    options = ShowOptions(plugin, folders or [], file, without or [], shared_template, syscalls)
+    configuration = Options(
+        folders or [], file, without=without or [], shared_template=shared_template
+    )
+    options = ShowOptions(plugin, configuration, syscalls)
     raise typer.Exit(show_plan(Output(json=json, debug=_Settings.debug), options))
 
 
@@ -520,6 +567,7 @@ def attack_command(
     _finish(json, lambda output: attack(output, options))
 
 
+app.add_typer(config, name="config")
 app.add_typer(users, name="users")
 
 

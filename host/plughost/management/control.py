@@ -19,12 +19,16 @@ __all__ = [
     "CONTROL_LIMITS",
     "HOST_CALL",
     "HOST_COMMAND",
+    "HOST_CONFIGURE",
     "HOST_HEALTH",
     "HOST_LIST",
+    "HOST_SCHEMA",
     "HOST_TOOLS",
     "CallTool",
     "CheckHealth",
     "CommandResult",
+    "Configure",
+    "GetSchema",
     "HealthInfo",
     "ListPlugins",
     "ListTools",
@@ -45,6 +49,11 @@ HOST_COMMAND: Final = "host.command"
 """Load, unload, reload, enable or disable plugins: answers with a list of `CommandResult`."""
 HOST_HEALTH: Final = "host.health"
 """How well plugins do: answers with a list of `HealthInfo`."""
+
+HOST_SCHEMA: Final = "host.config_schema"
+"""What a plugin's configuration may be: answers with a JSON Schema."""
+HOST_CONFIGURE: Final = "host.configure"
+"""Give plugins new values: answers with what became of each, by plugin id."""
 
 # What a worker sends in a full frame goes on in a frame of ours, with a few bytes around it.
 CONTROL_LIMITS: Final = Limits(max_frame=MAX_FRAME + 64 * 1024)
@@ -119,6 +128,21 @@ class CommandResult(Struct, frozen=True):
     @property
     def is_done(self) -> bool:
         return not self.code
+
+
+class GetSchema(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.config_schema`."""
+
+    plugin: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Configure(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.configure`."""
+
+    values: Raw
+    """A map of values by plugin id."""
+    replace: bool = False
+    """Whether values that are not named are dropped."""
 
 
 class PluginStatus(Struct, frozen=True):

@@ -31,12 +31,16 @@ from .control import (
     CONTROL_LIMITS,
     HOST_CALL,
     HOST_COMMAND,
+    HOST_CONFIGURE,
     HOST_HEALTH,
     HOST_LIST,
+    HOST_SCHEMA,
     HOST_TOOLS,
     CallTool,
     CheckHealth,
     CommandResult,
+    Configure,
+    GetSchema,
     HealthInfo,
     ListPlugins,
     ListTools,
@@ -60,6 +64,7 @@ __all__ = ["ControlClient", "HostError", "HostGone"]
 
 _CONNECT_TIMEOUT: Final = 2.0  # seconds; the kernel accepts for a host that lives
 _ASK_TIMEOUT: Final = 15.0  # seconds; a host that still starts answers when it is up
+_CONFIGURE_TIMEOUT: Final = 120.0  # seconds
 _CALL_TIMEOUT: Final = 86_400.0  # seconds; the host has its own limit, and keeps it
 _MARGIN: Final = 5.0  # seconds that the host has to say itself that a call timed out
 
@@ -124,6 +129,19 @@ class ControlClient:
         answer = await self._ask(HOST_HEALTH, CheckHealth(plugin_id))
         return msgspec.convert(answer, list[HealthInfo])
 
+    async def config_schema(self, plugin_id: str) -> dict[str, Any]:
+        """What the plugin's configuration may be, as a JSON Schema."""
+        return msgspec.convert(await self._ask(HOST_SCHEMA, GetSchema(plugin_id)), dict[str, Any])
+
+    async def configure(
+        self, values: Mapping[str, Mapping[str, Any]], *, replace: bool
+    ) -> dict[str, str]:
+        """What became of each plugin's new values."""
+        params = Configure(Raw(encode(values)), replace)
+        # It may take as long as a worker that drains and one that starts.
+        answer = await self._ask(HOST_CONFIGURE, params, _CONFIGURE_TIMEOUT)
+        return msgspec.convert(answer, dict[str, str])
+
     async def events(self, params: ListEvents) -> list[EventInfo]:
         """The last events."""
         return msgspec.convert(await self._ask(HOST_EVENTS, params), list[EventInfo])
@@ -177,8 +195,8 @@ class ControlClient:
             on_progress=on_progress,
         )
 
-    async def _ask(self, method: str, params: object) -> Any:
-        times = CallTimes(timeout=_ASK_TIMEOUT, total=_ASK_TIMEOUT)
+    async def _ask(self, method: str, params: object, timeout: float = _ASK_TIMEOUT) -> Any:
+        times = CallTimes(timeout=timeout, total=timeout)
         return await self.channel.request(
             method, encode(params), times, CallMeta(), label="the host"
         )

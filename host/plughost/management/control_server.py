@@ -12,6 +12,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import Raw
 
+from plughost.catalog.config_schema import ConfigSchema
 from plughost.errors import HostMisuse, InvalidParams, PlughostError
 from plughost.exchange.calls import CallContext
 from plughost.host import Host
@@ -40,11 +41,15 @@ from .control import (
     CONTROL_LIMITS,
     HOST_CALL,
     HOST_COMMAND,
+    HOST_CONFIGURE,
     HOST_HEALTH,
     HOST_LIST,
+    HOST_SCHEMA,
     HOST_TOOLS,
     CallTool,
     CheckHealth,
+    Configure,
+    GetSchema,
     HealthInfo,
     ListPlugins,
     ListTools,
@@ -311,6 +316,19 @@ class _Connection:
                 self.channel.send(Chunk(call.id, Raw(encode(item))))
         return None
 
+    async def config_schema(self, _call: Call, params: GetSchema) -> object:
+        manifest = self._host.plugin(params.plugin).found.manifest
+        return ConfigSchema(manifest.config_schema).schema
+
+    async def configure(self, call: Call, params: Configure) -> object:
+        try:
+            values = decode_value(params.values)
+        except ProtocolError as exc:
+            raise InvalidParams(call.method, [str(exc)]) from exc
+        if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+            raise InvalidParams(call.method, ["$.values must be an object of objects"])
+        return await self._host.configure(values, replace=params.replace)
+
     def _progress(self, call_id: int) -> Callable[[float, float | None, str], None]:
         next_at = 0.0
 
@@ -390,5 +408,7 @@ _METHODS: Final[dict[str, _Method]] = {
     HOST_TOOLS: _Method(msgspec.msgpack.Decoder(ListTools).decode, _Connection.list_tools),
     HOST_EVENTS: _Method(msgspec.msgpack.Decoder(ListEvents).decode, _Connection.list_events),
     HOST_TRACES: _Method(msgspec.msgpack.Decoder(ListTraces).decode, _Connection.list_traces),
+    HOST_SCHEMA: _Method(msgspec.msgpack.Decoder(GetSchema).decode, _Connection.config_schema),
+    HOST_CONFIGURE: _Method(msgspec.msgpack.Decoder(Configure).decode, _Connection.configure),
     HOST_CALL: _Method(msgspec.msgpack.Decoder(CallTool).decode, _Connection.call_tool),
 }

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import tomlkit
+from tomlkit import TOMLDocument
 from tomlkit.items import Array
 
 from plughost.catalog.permissions import Permission
 from plughost.errors import ConfigError
 from plughost.policy.grants_file import parse_grants, read_grants_text
+from plughost.settings.files import user_file
 
-from .grant_files import user_file
-
-__all__ = ["add_grants", "remove_grants"]
+__all__ = ["add_grants", "edit_file", "remove_grants"]
 
 _ATTEMPTS: Final = 10  # against others who change it at the same moment
 _HEADER: Final = """\
@@ -40,7 +40,7 @@ def add_grants(path: Path, plugin_id: str, permissions: Iterable[Permission]) ->
         for text in new:
             table[plugin_id].append(text)
 
-    _edit(path, change)
+    edit_file(path, lambda document: change(_grants(document)), _HEADER)
 
 
 def remove_grants(path: Path, plugin_id: str, texts: Iterable[str]) -> None:
@@ -58,20 +58,28 @@ def remove_grants(path: Path, plugin_id: str, texts: Iterable[str]) -> None:
         if not listed:
             table.pop(plugin_id, None)
 
-    _edit(path, change)
+    edit_file(path, lambda document: change(_grants(document)), _HEADER)
 
 
-def _edit(path: Path, change: Callable[[Any], None]) -> None:
+def _grants(document: TOMLDocument) -> Any:
+    return document.setdefault("grants", tomlkit.table())
+
+
+def edit_file(path: Path, change: Callable[[TOMLDocument], None], new: str = "") -> None:
+    """Change a file as a whole or not at all; `new` is the text of one that is still to be made.
+
+    Raises `ConfigError` if it cannot be changed; `change` may raise to leave it as it is.
+    """
     path = Path(os.path.realpath(path))  # a link stays one
     try:
         if path == Path(os.path.realpath(user_file())):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
             before = _stamp(path)
-            text = read_grants_text(path) if before else _HEADER
+            text = read_grants_text(path) if before else new
             parse_grants(path, text)
             document = tomlkit.parse(text)
-            change(document.setdefault("grants", tomlkit.table()))
+            change(document)
             if _replace(path, tomlkit.dumps(document), before):
                 return
     except OSError as exc:

@@ -7,10 +7,11 @@ from typing import Any, Final
 from plughost.catalog.asks import Ask
 from plughost.catalog.permissions import Permission
 from plughost.policy.grants import EVERYTHING
+from plughost.settings.files import GrantFiles, find_grant_files
 
+from .configuration import configured_folders, warn
 from .exit_codes import ExitCode
 from .folders import find_plugin, installed_plugins
-from .grant_files import GrantFiles, find_grant_files, warn
 from .output import Cell, Column, Output
 
 __all__ = ["show_grants"]
@@ -29,6 +30,7 @@ def show_grants(
     output: Output, plugin_id: str, folders: Sequence[Path], file: Path | None
 ) -> ExitCode:
     """What each plugin asks for, in words, and whether it is granted; then what is of no use."""
+    folders = folders or configured_folders(file)
     files = find_grant_files(folders, file)
     warn(output, files)
     plugins = installed_plugins(folders)

@@ -13,12 +13,13 @@ from plughost.catalog.permissions import Permission
 from plughost.errors import UnknownPlugin
 from plughost.policy.grants import EVERYTHING, grant_command
 from plughost.policy.policy import Policy
+from plughost.settings.files import GrantFiles, find_grant_files
 from plughost_protocol import ErrorCode
 
+from .configuration import configured_folders, warn
 from .exit_codes import ExitCode
 from .folders import find_plugin, look_in
 from .grant_edit import add_grants, remove_grants
-from .grant_files import GrantFiles, find_grant_files, warn
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
 
@@ -42,7 +43,7 @@ class GrantOptions:
 def grant(output: Output, options: GrantOptions) -> ExitCode:
     """Grant what a plugin asks for, or nothing of it if any cannot be."""
     _check_usage("grant", options)
-    folders = options.folders
+    folders = options.folders or configured_folders(options.file)
     plugins = {found.manifest.id: found for found in look_in(folders).found}
     plugin = find_plugin(options.plugin, folders, plugins)
     files = find_grant_files(folders, options.file, may_be_new=True)

@@ -3,21 +3,21 @@
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from plughost.config import HostConfig, Restart, Sandbox
+from plughost.config import HostConfig, Restart
 from plughost.errors import NotRunning, PlughostError
 from plughost.exchange.calls import CallContext
 from plughost.host import Host
 from plughost.rpc.calls import ProgressCallback
 
 from .background import stop_at_once
+from .configuration import Configuration
 from .control import ToolInfo
-from .grant_files import read_grants
-from .output import Output
 from .problems import CommandFailed
 from .status import better_error, tools_of
 from .ungranted import Ungranted
@@ -26,12 +26,11 @@ __all__ = ["LocalHost", "host_for_once"]
 
 
 @asynccontextmanager
-async def host_for_once(
-    folders: Sequence[Path], grants: Mapping[str, Sequence[str]], sandbox: Sandbox
-) -> AsyncIterator[Host]:
+async def host_for_once(folders: Sequence[Path], config: HostConfig) -> AsyncIterator[Host]:
     """A host that restarts nothing, and whose end waits for no call that was given up."""
     logging.getLogger("plughost").addHandler(logging.NullHandler())
-    config = HostConfig(restart=Restart(mode="never"), grants=grants, sandbox=sandbox)
+    plugins = {name: replace(plugin, restart=None) for name, plugin in config.plugins.items()}
+    config = replace(config, restart=Restart(mode="never"), plugins=plugins)
     async with Host(folders, config) as host:
         try:
             yield host
@@ -54,12 +53,11 @@ class LocalHost:
 
     @classmethod
     @asynccontextmanager
-    async def start(
-        cls, output: Output, folders: Sequence[Path], file: Path | None, sandbox: Sandbox
-    ) -> AsyncIterator["LocalHost"]:
-        """A host with these folders, and the grants in `file` or the files that hold them."""
-        async with host_for_once(folders, read_grants(output, folders, file), sandbox) as host:
-            yield cls(host, folders, file)
+    async def start(cls, configuration: Configuration) -> AsyncIterator["LocalHost"]:
+        """A host as it is configured."""
+        folders = configuration.folders
+        async with host_for_once(folders, configuration.host()) as host:
+            yield cls(host, folders, configuration.file)
 
     async def tools(self, plugin_id: str = "") -> list[ToolInfo]:
         return tools_of(self._host, plugin_id)

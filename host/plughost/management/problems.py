@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from plughost.errors import ConfigError
 from plughost_protocol import ErrorCode
 
 from .exit_codes import HOST_GONE, STILL_NEEDED, USAGE, ExitCode, exit_code_of
@@ -76,7 +77,7 @@ def problem_of(error: Exception) -> Problem:
         return error.problem
     code = getattr(error, "code", ErrorCode.INTERNAL)
     details = getattr(error, "traceback", "") or getattr(error, "stack", "")
-    then = _NEXT.get(code, "")
+    then = "plughost config check" if isinstance(error, ConfigError) else _NEXT.get(code, "")
     # With a traceback it is the plugin that was refused: no tool's schema helps against that.
     its_own = code in (ErrorCode.INVALID_PARAMS, ErrorCode.UNKNOWN_METHOD)
     if details and (its_own or exit_code_of(code) is ExitCode.TOOL_ERROR):

@@ -11,10 +11,8 @@ from typing import Final
 
 import anyio
 
-from plughost.config import HostConfig, Limits, Sandbox
-from plughost.errors import HostMisuse
+from plughost.config import HostConfig
 from plughost.host import Host
-from plughost.units import parse_bytes, parse_share
 
 from .background import on_interrupt, stop_at_once
 from .control import PluginStatus
@@ -25,11 +23,11 @@ from .journal import Journal
 from .listener import listening
 from .listing import shortened, show_hidden, state_style, tool_table
 from .output import Cell, Column, Output
-from .problems import CommandFailed, Problem
+from .problems import Problem
 from .socket_path import control_path
 from .status import plugin_statuses, tools_of
 
-__all__ = ["RunOptions", "host_config", "run_host"]
+__all__ = ["RunOptions", "run_host"]
 
 _COLUMNS: Final = (
     Column("id"),
@@ -40,66 +38,20 @@ _COLUMNS: Final = (
 )
 
 
-_ALL_LAYERS: Final = Sandbox()
-
-
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """What `plughost run` is told."""
 
     folders: Sequence[Path]
-    grants: Mapping[str, Sequence[str]]
-    sandbox: Sandbox
+    config: HostConfig
     socket: Path | None
-    memory: str | None
-    cpu: str | None
-    timeout: float | None
-    shared_template: bool
     quiet: bool
     file: Path | None
     """The file with the grants, which is read again before plugins are loaded anew."""
 
 
-def host_config(
-    memory: str | None = None,
-    cpu: str | None = None,
-    timeout: float | None = None,
-    *,
-    grants: Mapping[str, Sequence[str]],
-    shared_template: bool = False,
-    sandbox: Sandbox = _ALL_LAYERS,
-) -> HostConfig:
-    """The operator's limits. Raises `CommandFailed` for one that cannot be."""
-    given: dict[str, float] = {}
-    try:
-        if memory is not None:
-            given["memory"] = parse_bytes(memory)
-        if cpu is not None:
-            given["cpu"] = parse_share(cpu)
-        if timeout is not None:
-            given |= {"call_timeout": timeout, "call_total": timeout}
-        limits = Limits(**given)  # type: ignore[arg-type] # by name
-        return HostConfig(
-            limits=limits, shared_template=shared_template, grants=grants, sandbox=sandbox
-        )
-    except (ValueError, HostMisuse) as exc:
-        raise CommandFailed(
-            Problem(
-                str(exc), "a limit must be more than 0", "--memory 100MB --cpu 50% --timeout 30"
-            )
-        ) from exc
-
-
 async def run_host(output: Output, options: RunOptions) -> ExitCode:
     """Serve until a signal comes. 0 after a clean stop, 1 if no plugin could be started."""
-    config = host_config(
-        options.memory,
-        options.cpu,
-        options.timeout,
-        grants=options.grants,
-        shared_template=options.shared_template,
-        sandbox=options.sandbox,
-    )
     journal = Journal(output, quiet=options.quiet)
     run = _Run(output, journal, quiet=options.quiet)
     path = control_path(options.socket, create=True)
@@ -110,7 +62,9 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
     with listening(path) as listener, journal:
         async with on_interrupt(run.on_signal), ControlServer.on(listener, grants) as server:
             with run.starting:
-                async with Host(options.folders or None, config, on_log=journal.write) as host:
+                async with Host(
+                    options.folders or None, options.config, on_log=journal.write
+                ) as host:
                     run.host = host
                     if run.announce(path):
                         server.serve(host)

@@ -3,11 +3,10 @@
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from plughost.catalog.granted_paths import protected_paths
-from plughost.config import HostConfig, Layer, Limits, Sandbox
+from plughost.config import HostConfig, Layer, Limits
 from plughost.errors import PlughostError, UnknownPlugin
 from plughost.lifecycle.edition import limits_for
 from plughost.lifecycle.quarters import plan_for
@@ -19,9 +18,9 @@ from plughost.sandbox.view import DEVICES, TEMPORARY
 from plughost.units import format_bytes
 from plughost_protocol import ErrorCode
 
+from .configuration import Configuration, Options
 from .exit_codes import ExitCode
 from .folders import look_in
-from .grant_files import read_grants
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
 
@@ -35,28 +34,21 @@ class ShowOptions:
     """What `plughost show` is told."""
 
     plugin: str
-    folders: Sequence[Path]
-    file: Path | None
-    without: Sequence[Layer]
-    shared_template: bool
+    configuration: Options
     syscalls: bool
 
 
 def show_plan(output: Output, options: ShowOptions) -> ExitCode:
     """Compute the plan as a host would, and show it. 7 if a grant that it needs is missing."""
-    folders = options.folders
-    found, refused = look_in(folders)
+    configuration = Configuration.read(output, options.configuration)
+    config = configuration.host()
+    found, refused = look_in(configuration.folders)
     plugin = next((each for each in found if each.manifest.id == options.plugin), None)
     if plugin is None:
         for broken in refused:
             if broken.name == options.plugin:
                 raise broken.error
         raise UnknownPlugin(options.plugin, [each.manifest.id for each in found])
-    config = HostConfig(
-        grants=read_grants(output, folders, options.file),
-        sandbox=Sandbox(frozenset(options.without)),
-        shared_template=options.shared_template,
-    )
     policy = Policy(options.plugin, plugin.manifest.asks(), config.grants)
     refusal = policy.refusal(protected_paths((each.code for each in found), config.state_folder))
     limits = limits_for(plugin, config)

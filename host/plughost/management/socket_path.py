@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from platformdirs import site_config_path, user_config_path
+
 from plughost_protocol import ErrorCode
 
 from .problems import CommandFailed, Problem
@@ -17,11 +19,16 @@ _MAX_PATH: Final = 107  # bytes; sockaddr_un.sun_path has 108, unix(7)
 
 
 def control_path(given: Path | None, *, create: bool = False) -> Path:
-    """The socket's path: as given (`--socket`, PLUGHOST_SOCKET), or in the user's own folder.
+    """The socket's path: as given (`--socket`, PLUGHOST_SOCKET), as configured, or the default.
 
     With `create` the default folder is made where it is missing. Raises `CommandFailed` where
     somebody else could have put a socket there.
     """
+    if given is None and _is_there_a_file():
+        # Here: it takes 0.2 s to import, and most have no such file.
+        from .configuration import configured_socket
+
+        given = configured_socket()
     path = given if given is not None else _default(create=create)
     if len(os.fsencode(path)) > _MAX_PATH:
         raise CommandFailed(
@@ -32,6 +39,11 @@ def control_path(given: Path | None, *, create: bool = False) -> Path:
             )
         )
     return path
+
+
+def _is_there_a_file() -> bool:
+    folders = (site_config_path("plughost"), user_config_path("plughost"), Path())
+    return any((folder / "plughost.toml").exists() for folder in folders)
 
 
 def _default(*, create: bool) -> Path:

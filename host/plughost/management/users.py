@@ -15,6 +15,7 @@ from plughost.services.users.table import UserExists, UserTable
 from plughost.user_directory import User
 
 from .arguments import parse_arguments
+from .configuration import configured_state
 from .exit_codes import USAGE, ExitCode
 from .output import Cell, Column, Output, to_json
 from .problems import CommandFailed, Problem
@@ -116,7 +117,7 @@ async def remove(output: Output, state: Path | None, user_id: str) -> ExitCode:
 
 @asynccontextmanager
 async def _table(state: Path | None) -> AsyncIterator[UserTable]:
-    table = UserTable(users_file(HostConfig(state_folder=state).state))
+    table = UserTable(users_file(HostConfig(state_folder=state or configured_state()).state))
     try:
         yield table
     except HostMisuse as exc:  # an id or a value that cannot be

@@ -30,7 +30,7 @@ _Whole = Annotated[
 ]
 _State = Annotated[
     Path | None,
-    typer.Option("--state", metavar="DIR", help="The host's state folder. Default: your own."),
+    typer.Option("--state", metavar="DIR", help="The host's state folder. Default: as configured."),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, errors too.")]
 

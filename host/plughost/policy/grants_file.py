@@ -1,4 +1,4 @@
-"""`plughost.toml`, the file in which an operator keeps grants, as it is read.
+"""`plughost.toml` as it is read, and the grants in it.
 
 Its table `[grants]` has a list of permissions for each plugin id.
 """
@@ -9,20 +9,25 @@ import pwd
 import re
 import stat
 import tomllib
+from dataclasses import fields
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 from plughost.catalog.manifest_files import has_manifest
+from plughost.catalog.marks import Marks
 from plughost.catalog.permissions import Permission
+from plughost.catalog.plugin_id import is_plugin_id
+from plughost.catalog.toml_marks import toml_marks
+from plughost.config import HostConfig
 from plughost.errors import ConfigError
 
 from .grants import EVERYTHING
 
-__all__ = ["load_grants", "parse_grants", "read_grants_text"]
+__all__ = ["grants_in", "load_grants", "parse_document", "parse_grants", "read_grants_text"]
 
 _MAX_SIZE: Final = 1_000_000  # bytes
-_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 def load_grants(path: str | PathLike[str] = "plughost.toml") -> dict[str, tuple[str, ...]]:
@@ -85,36 +90,76 @@ def _is_private(gid: int) -> bool:
     return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
-def parse_grants(path: Path, text: str) -> dict[str, tuple[str, ...]]:
-    """The grants in the text of a file. Raises `ConfigError`, with line and column or the key."""
+def parse_document(path: Path, text: str) -> dict[str, Any]:
+    """The text of a file as TOML has it. Raises `ConfigError`, with line and column."""
     try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        reason = str(exc).replace("at end of document", _end_of(text))
-        raise ConfigError(path, f"is not TOML: {reason}") from exc
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(path, "is not TOML that can be read: it is nested too deep") from None
+    except tomllib.TOMLDecodeError as exc:
+        match = _PLACE.fullmatch(str(exc))
+        if match is None or match[2] is None:
+            lines = text.splitlines() or [""]
+            line, column = len(lines), len(lines[-1]) + 1
+        else:
+            line, column = int(match[2]), int(match[3])
+        reason = str(exc) if match is None else match[1]
+        raise ConfigError(path, f"is not TOML: {reason}", line, column) from exc
+
+
+_PLACE: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+
+
+def parse_grants(path: Path, text: str) -> dict[str, tuple[str, ...]]:
+    """The grants in the text of a file. Raises `ConfigError` with line and column.
+
+    Of what else is in the file, a name that nothing has is an error: it may be a misspelt table.
+    """
+    document = parse_document(path, text)
+    marks = toml_marks(text)
     for name in document:
-        if name != "grants":
-            raise ConfigError(path, f"{name}: there is no such table; there is [grants]")
-    table = document.get("grants", {})
+        if name not in _NAMES:
+            near = get_close_matches(name, _NAMES, n=1)
+            there = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_NAMES)}"
+            mark = marks.of_key((name,))
+            raise ConfigError(path, f"{name}: there is no such setting; {there}", *mark)
+    problems, grants = grants_in(path, document.get("grants", {}), marks)
+    if problems:
+        raise ConfigError(path, problems[0].problem, problems[0].line, problems[0].column)
+    return grants
+
+
+# What a file may hold beside what is in the host's own configuration: the command's.
+_NAMES: Final = ("folders", "socket", *(item.name for item in fields(HostConfig)))
+
+
+def grants_in(
+    path: Path, table: Any, marks: Marks
+) -> tuple[list[ConfigError], dict[str, tuple[str, ...]]]:
+    """The table `[grants]` of a document, with what is wrong in it."""
     if not isinstance(table, dict):
-        raise ConfigError(path, "grants: must be a table: [grants]")
-    return {key: _permissions(path, key, value) for key, value in table.items()}
+        error = ConfigError(path, "grants: must be a table: [grants]", *marks.of(("grants",)))
+        return [error], {}
+    problems = []
+    for key, value in table.items():
+        if why := _problem(key, value):
+            at, reason = why
+            place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at)
+            told = f"grants{place}: {reason}"
+            problems.append(ConfigError(path, told, *marks.of_key(("grants", *at))))
+    wrong = bool(problems)
+    return problems, {} if wrong else {key: tuple(value) for key, value in table.items()}
 
 
-def _end_of(text: str) -> str:
-    lines = text.splitlines() or [""]
-    return f"at line {len(lines)}, column {len(lines[-1]) + 1}"
-
-
-def _permissions(path: Path, key: str, value: Any) -> tuple[str, ...]:
-    if key != EVERYTHING and _ID.fullmatch(key) is None:
-        raise ConfigError(path, f"grants.{key}: is no plugin's id")
+def _problem(key: str, value: Any) -> tuple[tuple[str | int, ...], str] | None:
+    if key != EVERYTHING and not is_plugin_id(key):
+        return (key,), "is no plugin's id"
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ConfigError(path, f'grants.{key}: must be a list of texts: ["tools:register"]')
+        return (key,), 'must be a list of texts: ["tools:register"]'
     for number, text in enumerate(value):
         try:
             if text != EVERYTHING:
                 Permission.parse(text)
         except ValueError as exc:
-            raise ConfigError(path, f"grants.{key}[{number}]: {exc}") from exc
-    return tuple(value)
+            return (key, number), str(exc)
+    return None

@@ -8,7 +8,7 @@ from plughost.catalog.discovery import Found
 from plughost.config import Limits
 from plughost.sandbox.cgroup import Tenancy
 from plughost.sandbox.plan import SandboxPlan
-from plughost_protocol import Welcome, WireLimits
+from plughost_protocol import LoadPlugin, Welcome, WireLimits, encode
 from plughost_protocol.launch import Spawn
 
 __all__ = ["Assignment"]
@@ -38,14 +38,20 @@ class Assignment:
             confinement=self.plan.confinement(),
         )
 
+    def load(self) -> bytes:
+        """The parameters of `plugin.load`."""
+        code = self.plugin.text
+        return encode(None if code is None else LoadPlugin(code))
+
     def welcome(self, version: int) -> Welcome:
         """For the worker, once the protocol's version is agreed on."""
         limits = self.limits
         manifest = self.plugin.manifest
+        on_disk = self.plugin.text is None
         return Welcome(
             version,
-            str(self.plugin.root),
-            manifest.main,
+            str(self.plugin.root) if on_disk else "",
+            manifest.main if on_disk else f"<{manifest.id}>",
             manifest.as_told(),
             dict(self.config),
             list(self.grants),

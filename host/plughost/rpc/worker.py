@@ -165,7 +165,7 @@ class Worker:
                 self.ready_after = self._reactor.now() - asked
                 value = await self.channel.request(
                     PLUGIN_LOAD,
-                    encode(None),
+                    self._assignment.load(),
                     CallTimes(timeout=limits.load_timeout * 2, total=limits.load_timeout * 2),
                     CallMeta(timeout_ms=int(limits.load_timeout * 1000)),
                     label=f"{self.plugin_id} (loading)",

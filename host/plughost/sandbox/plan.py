@@ -161,7 +161,7 @@ class SandboxPlan:
 
 def make_plan(
     plugin_id: str,
-    root: Path,
+    root: Path | None,
     data_folder: Path,
     access: Access,
     limits: Limits,
@@ -169,11 +169,10 @@ def make_plan(
     python: Interpreter,
     machine: Machine,
 ) -> SandboxPlan:
-    """The plan for one plugin, whose code is `root`: a folder, or one file.
+    """The plan for one plugin, whose code is `root`: a folder, one file, or nothing on disk.
 
     Raises `PlanRefused` where this machine cannot meet it.
     """
-    folder = root.parent if root.is_file() else root
     layers = _layers(sandbox, machine)
     user = _user(plugin_id, layers, machine)
     if access.network and not {Layer.NAMESPACES, Layer.MOUNTS, Layer.SECCOMP} <= layers:
@@ -183,8 +182,10 @@ def make_plan(
             "could connect anywhere; run it without that permission"
         )
     files = FileSystem.basic(python)
-    files.add(str(root))
     data = os.path.realpath(data_folder)
+    if root is not None:
+        files.add(str(root))
+    folder = _working_folder(root, data)
     files.places[data] = Place(data, writable=True, own=True)  # it may be still to be made
     for path in access.readable:
         files.add(path)
@@ -197,7 +198,7 @@ def make_plan(
         files.files.update(access.network.files)
     has_view = Layer.MOUNTS in layers
     if user is not None and not has_view:
-        _check_reach(user, (*python.libraries, str(folder), str(Path(data).parent)))
+        _check_reach(user, (*python.libraries, folder, str(Path(data).parent)))
     return SandboxPlan(
         plugin_id=plugin_id,
         layers=layers,
@@ -205,7 +206,7 @@ def make_plan(
         view=files.view(limits.temporary_size) if has_view else None,
         data_folder=data,
         environment=_environment(data, access, has_view=has_view),
-        working_folder=str(folder),
+        working_folder=folder,
         rlimits=_rlimits(limits, layers, user, machine),
         user=user,
         system_calls=SyscallRules(
@@ -214,6 +215,12 @@ def make_plan(
         network=access.network,
         machine=machine,
     )
+
+
+def _working_folder(root: Path | None, data: str) -> str:
+    if root is None:
+        return data
+    return str(root.parent if root.is_file() else root)
 
 
 def template_confinement(sandbox: Sandbox, machine: Machine) -> TemplateConfinement:

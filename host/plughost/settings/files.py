@@ -1,9 +1,9 @@
-"""Which `plughost.toml` the command reads, and into which it writes."""
+"""Which `plughost.toml` are read, and into which the command writes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import platformdirs
 
@@ -12,13 +12,24 @@ from plughost.catalog.manifest_files import has_manifest
 from plughost.catalog.permissions import Permission
 from plughost.catalog.scopes import path_of
 from plughost.catalog.search_path import search_folders
+from plughost.catalog.toml_marks import toml_marks
 from plughost.errors import ConfigError
 from plughost.policy.grants import EVERYTHING, granted_to
-from plughost.policy.grants_file import load_grants
+from plughost.policy.grants_file import (
+    grants_in,
+    parse_document,
+    parse_grants,
+    read_grants_text,
+)
 
-from .output import Output
-
-__all__ = ["GrantFile", "GrantFiles", "find_grant_files", "read_grants", "user_file", "warn"]
+__all__ = [
+    "GrantFile",
+    "GrantFiles",
+    "find_grant_files",
+    "system_file",
+    "user_file",
+    "why_a_plugins",
+]
 
 _WRITE: Final = "fs:write"
 
@@ -28,12 +39,28 @@ class GrantFile:
     """A file that was read."""
 
     path: Path
+    text: str
     grants: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def load(cls, path: Path, *, lenient: bool = False) -> Self:
+        """Raises `ConfigError` for one that has a mistake or cannot be trusted.
+
+        `lenient` is for who names all mistakes later, when it reads the text itself.
+        """
+        text = read_grants_text(path)
+        if not lenient:
+            return cls(path, text, parse_grants(path, text))
+        try:
+            document = parse_document(path, text)
+        except ConfigError:
+            return cls(path, text, {})
+        return cls(path, text, grants_in(path, document.get("grants", {}), toml_marks(text))[1])
 
 
 @dataclass(frozen=True, slots=True)
 class GrantFiles:
-    """The files that hold grants: the user's own first, then the one of this folder."""
+    """The files: the system's first, the user's own, then the one of this folder."""
 
     read: tuple[GrantFile, ...]
     target: Path
@@ -57,57 +84,53 @@ class GrantFiles:
         return None
 
 
+def system_file() -> Path:
+    """The machine's file, which holds for every user."""
+    return platformdirs.site_config_path("plughost") / GRANTS_FILE
+
+
 def user_file() -> Path:
     """The user's own file, which holds in every folder."""
     return platformdirs.user_config_path("plughost") / GRANTS_FILE
 
 
 def find_grant_files(
-    folders: Iterable[Path], given: Path | None, *, may_be_new: bool = False
+    folders: Iterable[Path],
+    given: Path | None,
+    *,
+    may_be_new: bool = False,
+    lenient: bool = False,
 ) -> GrantFiles:
-    """Read the file that is given (`--file`), else the user's own and `./plughost.toml`.
+    """Read the file that is given, else the system's, the user's own and `./plughost.toml`.
 
     `folders` are those that were named; without one, plugins lie on the search path. No file in a
-    plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who writes it.
-    Raises `ConfigError` for a file that has a mistake or cannot be trusted.
+    plugin's folder is read: a plugin would grant to itself. `may_be_new` is for who writes it,
+    `lenient` for who names all mistakes itself. Raises `ConfigError` for a file that has a mistake
+    or cannot be trusted.
     """
     folders = [folder.resolve() for folder in list(folders) or search_folders()]
     if given is not None:
-        if why := _is_a_plugins(given, folders):
+        if why := why_a_plugins(given, folders):
             raise ConfigError(given, why)
         there = given.exists() or not may_be_new
-        read = (GrantFile(given, load_grants(given)),) if there else ()
+        read = (GrantFile.load(given, lenient=lenient),) if there else ()
         return GrantFiles(read, given, ())
     files: list[GrantFile] = []
     passed_over = []
     target = user_file()
-    for path in (user_file(), Path(GRANTS_FILE)):
+    for path in (system_file(), user_file(), Path(GRANTS_FILE)):
         if not path.exists() or any(path.samefile(file.path) for file in files):
             continue
-        if why := _is_a_plugins(path, folders) or _can_be_written(path, files):
+        if why := why_a_plugins(path, folders) or _can_be_written(path, files):
             passed_over.append(f"{path} is not read: it {why}")
             continue
-        files.append(GrantFile(path, load_grants(path)))
-        target = path
+        files.append(GrantFile.load(path, lenient=lenient))
+        if path == Path(GRANTS_FILE):
+            target = path
     return GrantFiles(tuple(files), target, tuple(passed_over))
 
 
-def read_grants(
-    output: Output, folders: Iterable[Path], given: Path | None
-) -> dict[str, tuple[str, ...]]:
-    """The grants for plugins in these folders, with a warning for a file that is not read."""
-    files = find_grant_files(folders, given)
-    warn(output, files)
-    return files.merged()
-
-
-def warn(output: Output, files: GrantFiles) -> None:
-    """Say which files were passed over."""
-    for text in files.passed_over:
-        output.warning(text)
-
-
-def _is_a_plugins(path: Path, folders: Sequence[Path]) -> str:
+def why_a_plugins(path: Path, folders: Sequence[Path]) -> str:
     """Why a file could be a plugin's own doing, or nothing."""
     real = path.resolve()
     if has_manifest(real.parent):

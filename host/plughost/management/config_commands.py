@@ -1,0 +1,77 @@
+"""The commands `plughost config ...` and their options. What they do is imported when they run."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from .output import Output
+
+__all__ = ["config"]
+
+config: Final = typer.Typer(
+    help="What holds here: files, environment and defaults, and where each value comes from.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
+_Key = Annotated[str, typer.Argument(metavar="KEY", help="limits.memory, plugins.ID.enabled")]
+_File = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="FILE", help="This file, in place of those that are found."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, errors too.")]
+
+
+@config.command()
+def show(
+    prefix: Annotated[
+        str, typer.Argument(metavar="KEY", help="Only this setting, or what is below it.")
+    ] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Defaults too.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Where each value comes from.")] = False,
+    file: _File = None,
+    json: _Json = False,
+) -> None:
+    """Show every setting that is not a default."""
+    from . import config as commands
+
+    options = commands.ShowOptions(prefix, everything, origin, file)
+    raise typer.Exit(commands.show(Output(json=json), options))
+
+
+@config.command()
+def check(file: _File = None, json: _Json = False) -> None:
+    """Name every mistake, with file, line and column."""
+    from . import config as commands
+
+    raise typer.Exit(commands.check(Output(json=json), file))
+
+
+@config.command()
+def get(key: _Key, file: _File = None, json: _Json = False) -> None:
+    """Show one value as it holds."""
+    from . import config as commands
+
+    raise typer.Exit(commands.get(Output(json=json), key, file))
+
+
+@config.command("set")
+def set_command(
+    key: _Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="As in an environment variable.")],
+    file: _File = None,
+    json: _Json = False,
+) -> None:
+    """Write a value into ./plughost.toml if that is there, else into your own file."""
+    from . import config as commands
+
+    raise typer.Exit(commands.set_value(Output(json=json), key, value, file))
+
+
+@config.command()
+def unset(key: _Key, file: _File = None, json: _Json = False) -> None:
+    """Take a value out of that file."""
+    from . import config as commands
+
+    raise typer.Exit(commands.unset(Output(json=json), key, file))

@@ -1,0 +1,1 @@
+"""`plughost.toml` and the environment: what they hold, where each value stands, what it makes."""
