@@ -13,12 +13,12 @@ import anyio
 
 from plughost.config import HostConfig
 from plughost.host import Host
+from plughost.settings.files import find_grant_files
 
 from .background import on_interrupt, stop_at_once
 from .control import PluginStatus
 from .control_server import ControlServer
 from .exit_codes import ExitCode
-from .grant_files import find_grant_files
 from .journal import Journal
 from .listener import listening
 from .listing import shortened, show_hidden, state_style, tool_table
