@@ -188,6 +188,8 @@ async def test_commands_on_one_plugin_are_done_one_after_the_other(tmp_path: Pat
         assert plugin.stats.swaps == 3
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(host.reload, "demo")
+            while plugin.turns.under_way != "reload":  # trio begins tasks in any order
+                await anyio.lowlevel.checkpoint()
             tasks.start_soon(host.unload, "demo")
         assert plugin.stats.swaps == 4
         assert plugin.state is State.UNLOADED

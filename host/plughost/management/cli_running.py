@@ -1,0 +1,317 @@
+"""The commands that run a host, or ask one that runs."""
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .cli_app import (
+    Grants,
+    Json,
+    RequireCgroup,
+    Settings,
+    SharedTemplate,
+    Socket,
+    Without,
+    app,
+    finish,
+)
+from .exit_codes import ExitCode
+from .output import Output
+
+
+class ModelApi(StrEnum):
+    """Whose form the tool definitions have."""
+
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+
+
+@app.command()
+def run(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DIR", help="Plugins, or where they are. Default: the search path."),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="The most memory of a plugin: 100MB.")
+    ] = None,
+    cpu: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="The most CPU of a plugin: 50% of a core.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="The longest that any call may take.")
+    ] = None,
+    shared_template: SharedTemplate = False,
+    without: Without = None,
+    require_cgroup: RequireCgroup = False,
+    file: Grants = None,
+    socket: Socket = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only what fails, and warnings and errors.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run plugins until Ctrl-C or SIGTERM, which let open calls end."""
+    from .asking import settle_grants
+    from .configuration import Configuration, Options
+    from .run import RunOptions, run_host
+    from .waivers import warn_of_waived
+
+    # Before there is an event loop: Ctrl-C at the question must end the command.
+    output = Output(json=json, debug=Settings.debug)
+    given = Options(
+        folders or [],
+        file,
+        memory,
+        cpu,
+        timeout,
+        without or [],
+        require_cgroup=require_cgroup,
+        shared_template=shared_template,
+    )
+    configuration = Configuration.read(output, given)
+    config = configuration.host()
+    grants = settle_grants(output, configuration.folders, file)
+    if grants is None:
+        raise typer.Exit(ExitCode.PERMISSION)
+    warn_of_waived(output, config.sandbox)
+    options = RunOptions(
+        configuration.folders,
+        replace(config, grants=grants),
+        socket or configuration.command.socket,
+        quiet,
+        file,
+    )
+    finish(json, lambda output: run_host(output, options))
+
+
+@app.command("list")
+def list_command(socket: Socket = None, json: Json = False) -> None:
+    """Show the plugins of the running host, and why some do not run."""
+    from .listing import list_plugins
+
+    finish(json, lambda output: list_plugins(output, socket))
+
+
+Plugins = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="Plugins of the running host.")
+]
+All = Annotated[bool, typer.Option("--all", help="All plugins that it can be done to.")]
+Deadline = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="How long it may take for each plugin. Default: 60"),
+]
+
+
+@app.command()
+def load(
+    plugins: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Plugins; or folders, which have a / in them."),
+    ] = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Start plugins of the running host that do not run, and those in new folders."""
+    _command("load", plugins, everything, deadline, socket, json)
+
+
+@app.command()
+def unload(
+    plugins: Plugins = None,
+    everything: All = False,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="And first those that need them.")
+    ] = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Stop plugins once their calls have ended."""
+    _command("unload", plugins, everything, deadline, socket, json, cascade)
+
+
+@app.command()
+def reload(
+    plugins: Plugins = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Put what is in their folders by now in the place of plugins that run. No call is lost."""
+    _command("reload", plugins, everything, deadline, socket, json)
+
+
+@app.command()
+def enable(
+    plugins: Plugins = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Have plugins called again that were disabled."""
+    _command("enable", plugins, everything, deadline, socket, json)
+
+
+@app.command()
+def disable(
+    plugins: Plugins = None,
+    everything: All = False,
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Have plugins not called; their workers live on."""
+    _command("disable", plugins, everything, deadline, socket, json)
+
+
+def _command(
+    command: Literal["load", "unload", "reload", "enable", "disable"],
+    plugins: list[str] | None,
+    everything: bool,
+    deadline: float | None,
+    socket: Path | None,
+    json: bool,
+    cascade: bool = False,
+) -> None:
+    if bool(plugins) == everything:
+        raise typer.BadParameter(f"name the plugins to {command}, or give --all")
+    if deadline is not None and not 0 < deadline <= 86_400:
+        raise typer.BadParameter("--deadline is more than 0 and at most 86400 seconds")
+    from .commands import CommandOptions, run_command
+
+    options = CommandOptions(command, plugins or None, cascade, deadline, socket)
+    finish(json, lambda output: run_command(output, options))
+
+
+@app.command()
+def health(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="One plugin only.")] = "",
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Show how well the plugins of the running host do, and why some do not."""
+    from .health import show_health
+
+    finish(json, lambda output: show_health(output, socket, plugin))
+
+
+@app.command()
+def tools(
+    plugin: Annotated[str, typer.Argument(metavar="ID", help="One plugin only.")] = "",
+    model_api: Annotated[
+        ModelApi | None, typer.Option("--for", help="Tool definitions for a model API.")
+    ] = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Show the tools of the running host and their parameters."""
+    from .listing import list_tools
+
+    form = "" if model_api is None else model_api.value
+    finish(json, lambda output: list_tools(output, socket, plugin, form))
+
+
+@app.command()
+def call(
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="PLUGIN.TOOL")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ARGUMENT",
+            help="key=value, key:=JSON, or key@FILE for what a file holds",
+        ),
+    ] = None,
+    args: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="All arguments as an object; @FILE, or - for stdin."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long the call may take.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the result there, bytes raw."),
+    ] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option("--dir", metavar="DIR", help="Start these plugins for this one call."),
+    ] = None,
+    grants: Grants = None,
+    without: Without = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Call a tool. Ctrl-C cancels it."""
+    from .calls import CallOptions, call_tool
+    from .configuration import Options
+
+    if timeout is not None and not 0 < timeout <= 86_400:
+        raise typer.BadParameter("--timeout is more than 0 and at most 86400 seconds")
+    if without and not folders:
+        raise typer.BadParameter("--without is for a host of one's own: give --dir, too")
+    own_host = Options(folders, grants, without=without or []) if folders else None
+    options = CallOptions(tool, arguments or [], args, timeout, file, own_host, socket)
+    finish(json, lambda output: call_tool(output, options))
+
+
+@app.command("configure")
+def configure_command(
+    plugin: Annotated[
+        str, typer.Argument(metavar="ID", help="One plugin; none where --values names several.")
+    ] = "",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENT", help="key=value, key:=JSON or key@FILE"),
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Values as an object; @FILE, or - for stdin."),
+    ] = None,
+    replace_all: Annotated[
+        bool, typer.Option("--replace", help="Drop the values that are not named.")
+    ] = False,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Give plugins of the running host new values: all of them, or none."""
+    from .configure import ConfigureOptions, configure_plugins
+
+    options = ConfigureOptions(plugin, arguments or [], values, replace_all, socket)
+    finish(json, lambda output: configure_plugins(output, options))
+
+
+@app.command()
+def events(
+    wanted: Annotated[
+        str, typer.Argument(metavar="ID", help="What came of this event, or correlation id.")
+    ] = "",
+    pattern: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Only these events: session.*, *")
+    ] = "*",
+    limit: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="How many. Default: 100, of traces 20.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with those that come.")
+    ] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Who got each, how it ended, and what it caused.")
+    ] = False,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Show the events of the running host, and their way through its plugins."""
+    from .events import EventsOptions, show_events
+
+    if limit is not None and not 1 <= limit <= 10_000:
+        raise typer.BadParameter("--limit is from 1 to 10000")
+    options = EventsOptions(wanted, pattern, limit, follow, trace, socket)
+    finish(json, lambda output: show_events(output, options))
