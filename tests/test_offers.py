@@ -29,7 +29,7 @@ class Provider:
     active_worker = None
 
     def __init__(self, step: float) -> None:
-        self.budget = CompileBudget(ticking(step))
+        self.budget = CompileBudget(ticking(step), ticking(step))
 
     async def wait_for_worker(self, timeout: float) -> Worker:
         raise NotImplementedError

@@ -35,7 +35,7 @@ class Plugin:
             Path(plugin_id),
             Manifest(id=plugin_id, name=plugin_id, version="1.0.0", services=services or []),
         )
-        self.budget = CompileBudget(_ticking(step))
+        self.budget = CompileBudget(_ticking(step), _ticking(step))
 
     async def wait_for_worker(self, timeout: float) -> Worker:
         raise NotRunning(self.id, "unloaded")

@@ -197,9 +197,12 @@ class SqliteThread:
 
     def _check(self, connection: Connection) -> None:
         """Raise where this is no file to write to. Writes nothing."""
+        # At one moment: another process may be making the file.
+        connection.execute("BEGIN")
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        connection.execute("COMMIT")
         if application_id != self._schema.application_id and (tables or application_id or version):
             raise StoreDamaged(self.path, "it is the database of something else")
         if version > self._schema.version:
