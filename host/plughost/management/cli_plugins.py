@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_app import Folders, Grants, Json, Settings, SharedTemplate, Socket, Without, app, finish
-from .output import Output
+from .cli_app import Folders, Grants, Json, SharedTemplate, Socket, Without, app, finish, leave
 
 Permissions = Annotated[
     list[str] | None, typer.Argument(metavar="PERMISSION", help="resource:action[:scope]")
@@ -40,7 +39,7 @@ def new(
     """Make a new plugin that works, with a test."""
     from .new import new_plugin
 
-    raise typer.Exit(new_plugin(Output(json=json, debug=Settings.debug), name, folder, example))
+    leave(json, lambda output: new_plugin(output, name, folder, example))
 
 
 @app.command()
@@ -84,8 +83,7 @@ def grant(
     from . import grants as commands
 
     options = commands.GrantOptions(plugin, permissions or [], everything, folders or [], file)
-    output = Output(json=json, debug=Settings.debug)
-    raise typer.Exit(commands.grant(output, options))
+    leave(json, lambda output: commands.grant(output, options))
 
 
 @app.command()
@@ -100,8 +98,7 @@ def revoke(
     from . import grants as commands
 
     options = commands.GrantOptions(plugin, permissions or [], everything, [], file)
-    output = Output(json=json, debug=Settings.debug)
-    raise typer.Exit(commands.revoke(output, options))
+    leave(json, lambda output: commands.revoke(output, options))
 
 
 @app.command("grants")
@@ -114,8 +111,7 @@ def grants_command(
     """Show what plugins ask for and what is granted."""
     from .grant_table import show_grants
 
-    output = Output(json=json, debug=Settings.debug)
-    raise typer.Exit(show_grants(output, plugin, folders or [], file))
+    leave(json, lambda output: show_grants(output, plugin, folders or [], file))
 
 
 @app.command()
@@ -130,7 +126,7 @@ def doctor(
     from .doctor import examine, print_apparmor_profile
 
     command = print_apparmor_profile if apparmor_profile else examine
-    raise typer.Exit(command(Output(json=json, debug=Settings.debug)))
+    leave(json, command)
 
 
 @app.command()
@@ -153,7 +149,7 @@ def show(
         folders or [], file, without=without or [], shared_template=shared_template
     )
     options = ShowOptions(plugin, configuration, syscalls)
-    raise typer.Exit(show_plan(Output(json=json, debug=Settings.debug), options))
+    leave(json, lambda output: show_plan(output, options))
 
 
 @app.command("attack")

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from .output import Output
+from .cli_app import Json, leave
 
 __all__ = ["config"]
 
@@ -20,7 +20,6 @@ _File = Annotated[
     Path | None,
     typer.Option("--file", metavar="FILE", help="This file, in place of those that are found."),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, errors too.")]
 
 
 @config.command()
@@ -31,29 +30,29 @@ def show(
     everything: Annotated[bool, typer.Option("--all", help="Defaults too.")] = False,
     origin: Annotated[bool, typer.Option("--origin", help="Where each value comes from.")] = False,
     file: _File = None,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Show every setting that is not a default."""
     from . import config as commands
 
     options = commands.ShowOptions(prefix, everything, origin, file)
-    raise typer.Exit(commands.show(Output(json=json), options))
+    leave(json, lambda output: commands.show(output, options))
 
 
 @config.command()
-def check(file: _File = None, json: _Json = False) -> None:
+def check(file: _File = None, json: Json = False) -> None:
     """Name every mistake, with file, line and column."""
     from . import config as commands
 
-    raise typer.Exit(commands.check(Output(json=json), file))
+    leave(json, lambda output: commands.check(output, file))
 
 
 @config.command()
-def get(key: _Key, file: _File = None, json: _Json = False) -> None:
+def get(key: _Key, file: _File = None, json: Json = False) -> None:
     """Show one value as it holds."""
     from . import config as commands
 
-    raise typer.Exit(commands.get(Output(json=json), key, file))
+    leave(json, lambda output: commands.get(output, key, file))
 
 
 @config.command("set")
@@ -61,17 +60,17 @@ def set_command(
     key: _Key,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="As in an environment variable.")],
     file: _File = None,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Write a value into ./plughost.toml if that is there, else into your own file."""
     from . import config as commands
 
-    raise typer.Exit(commands.set_value(Output(json=json), key, value, file))
+    leave(json, lambda output: commands.set_value(output, key, value, file))
 
 
 @config.command()
-def unset(key: _Key, file: _File = None, json: _Json = False) -> None:
+def unset(key: _Key, file: _File = None, json: Json = False) -> None:
     """Take a value out of that file."""
     from . import config as commands
 
-    raise typer.Exit(commands.unset(Output(json=json), key, file))
+    leave(json, lambda output: commands.unset(output, key, file))

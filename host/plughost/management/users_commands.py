@@ -1,13 +1,11 @@
 """The commands `plughost users ...` and their options. What they do is imported when they run."""
 
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
-from .exit_codes import ExitCode
-from .output import Output
+from .cli_app import Json, finish
 
 __all__ = ["users"]
 
@@ -32,7 +30,6 @@ _State = Annotated[
     Path | None,
     typer.Option("--state", metavar="DIR", help="The host's state folder. Default: as configured."),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, errors too.")]
 
 
 @users.command()
@@ -43,29 +40,29 @@ def add(
     email: _Email = None,
     whole: _Whole = None,
     state: _State = None,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Add a user. From the first one on, memories are kept of users in the table only."""
     from . import users as commands
 
     options = commands.UserOptions(state, user, name, email, preferences or [], whole)
-    _finish(json, lambda output: commands.add(output, options))
+    finish(json, lambda output: commands.add(output, options))
 
 
 @users.command("list")
-def list_command(state: _State = None, json: _Json = False) -> None:
+def list_command(state: _State = None, json: Json = False) -> None:
     """Show all users."""
     from . import users as commands
 
-    _finish(json, lambda output: commands.list_users(output, state))
+    finish(json, lambda output: commands.list_users(output, state))
 
 
 @users.command()
-def show(user: _Id, state: _State = None, json: _Json = False) -> None:
+def show(user: _Id, state: _State = None, json: Json = False) -> None:
     """Show one user, preferences and all."""
     from . import users as commands
 
-    _finish(json, lambda output: commands.show(output, state, user))
+    finish(json, lambda output: commands.show(output, state, user))
 
 
 @users.command("set")
@@ -80,24 +77,18 @@ def set_command(
         typer.Option("--unset", metavar="KEY", help="Drop a preference. Repeatable."),
     ] = None,
     state: _State = None,
-    json: _Json = False,
+    json: Json = False,
 ) -> None:
     """Change what is given of a user; other preferences stay."""
     from . import users as commands
 
     options = commands.UserOptions(state, user, name, email, preferences or [], whole, unset or [])
-    _finish(json, lambda output: commands.change(output, options))
+    finish(json, lambda output: commands.change(output, options))
 
 
 @users.command()
-def remove(user: _Id, state: _State = None, json: _Json = False) -> None:
+def remove(user: _Id, state: _State = None, json: Json = False) -> None:
     """Remove a user from the table. What is remembered of them stays."""
     from . import users as commands
 
-    _finish(json, lambda output: commands.remove(output, state, user))
-
-
-def _finish(json: bool, command: Callable[[Output], Coroutine[Any, Any, ExitCode]]) -> None:
-    import anyio
-
-    raise typer.Exit(anyio.run(command, Output(json=json)))
+    finish(json, lambda output: commands.remove(output, state, user))
