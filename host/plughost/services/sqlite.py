@@ -26,7 +26,6 @@ BUSY_TIMEOUT: Final = 5.0  # seconds; another process, such as the command, writ
 _CHECKED_WHOLE: Final = 256 * 2**20  # bytes, a second's reading; damage in more is met later
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _REFUSALS: Final = {
-    sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,

@@ -14,7 +14,7 @@ from plughost.services.router import Request, ServiceMethod
 from plughost.services.service import HostService
 from plughost.services.storage.store import MAX_PAGE, Quota, Space, Store
 from plughost.services.store_errors import StoreError, told_to_plugin
-from plughost_protocol import ErrorCode, MalformedMessage, ProtocolError
+from plughost_protocol import ErrorCode, MalformedMessage, decode_checked
 
 __all__ = ["StorageService"]
 
@@ -188,17 +188,12 @@ def _stored(key: str, value: bytes | None) -> list[Raw]:
     return [Raw(value)]
 
 
-def _refuse_ext(code: int, data: memoryview) -> Any:  # noqa: ARG001 - msgspec calls it so
-    raise MalformedMessage(f"msgpack extension type {code} is not part of the protocol")
-
-
-_decode: Final = msgspec.msgpack.Decoder(ext_hook=_refuse_ext).decode
 _skip: Final = msgspec.msgpack.Decoder(Raw).decode
 
 
 def _check_value(value: Raw) -> None:
     """Refuse what could be kept and never be read. The router has bounded what it decodes to."""
     try:
-        _decode(value)
-    except (ProtocolError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
-        raise InvalidParams("storage.set", [f"value: {exc}"]) from exc
+        decode_checked(value)
+    except MalformedMessage as exc:
+        raise InvalidParams("storage.set", [f"value: {exc.reason}"]) from exc
