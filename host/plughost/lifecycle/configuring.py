@@ -10,7 +10,6 @@ from typing import Any, Final
 import anyio
 import msgspec
 
-from plughost.catalog.config_schema import ConfigSchema
 from plughost.config import revealed, without_secrets
 from plughost.errors import InvalidConfig, PlughostError
 from plughost.rpc.calls import CallTimes
@@ -84,7 +83,7 @@ def _checked(plugin: HostedPlugin, config: Mapping[str, Any]) -> _Wanted:
         plain = decode_value(data)
     except ProtocolError as exc:
         raise ValueError(f"it cannot be sent to a worker: {exc}") from exc
-    return _Wanted(config, ConfigSchema(plugin.found.manifest.config_schema).complete(plain))
+    return _Wanted(config, plugin.config_schema.complete(plain))
 
 
 async def _apply_all(

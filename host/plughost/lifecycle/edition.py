@@ -51,6 +51,7 @@ class Edition:
         """`config` is the operator's, defaults not filled in."""
         self.found = found
         self.config = config
+        self.config_schema = ConfigSchema(found.manifest.config_schema)
         self.limits = limits_for(found, around.config)
         self.policy = Policy(owner.id, found.manifest.asks(), around.grants())
         self.timeout = found.manifest.limits.timeout or self.limits.call_timeout
@@ -78,7 +79,7 @@ class Edition:
         if refusal := self.policy.refusal(around.protected()):
             raise StartFailed(plugin_id, refusal)
         try:
-            values = ConfigSchema(self.found.manifest.config_schema).complete(revealed(self.config))
+            values = self.config_schema.complete(revealed(self.config))
         except ValueError as exc:
             why = without_secrets(str(exc), self.config)
             reason = f"its configuration does not fit its config_schema: {why}"

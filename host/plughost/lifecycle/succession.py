@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import anyio
 
+from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
 from plughost.config import Limits
 from plughost.errors import PlughostError, StartFailed
@@ -86,6 +87,11 @@ class Succession(Callee):
     @config.setter
     def config(self, values: Mapping[str, Any]) -> None:
         self._edition.config = values
+
+    @property
+    def config_schema(self) -> ConfigSchema:
+        """What its configuration may be."""
+        return self._edition.config_schema
 
     @property
     def worker(self) -> Worker | None:

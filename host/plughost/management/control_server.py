@@ -12,7 +12,6 @@ import anyio.to_thread
 import msgspec
 from msgspec import Raw
 
-from plughost.catalog.config_schema import ConfigSchema
 from plughost.errors import HostMisuse, InvalidParams, PlughostError
 from plughost.exchange.calls import CallContext
 from plughost.host import Host
@@ -317,8 +316,7 @@ class _Connection:
         return None
 
     async def config_schema(self, _call: Call, params: GetSchema) -> object:
-        manifest = self._host.plugin(params.plugin).found.manifest
-        return ConfigSchema(manifest.config_schema).schema
+        return self._host.plugin(params.plugin).config_schema.schema
 
     async def configure(self, call: Call, params: Configure) -> object:
         try:
