@@ -12,9 +12,8 @@ import msgspec
 
 from plughost.config import revealed, without_secrets
 from plughost.errors import InvalidConfig, PlughostError
-from plughost.rpc.calls import CallTimes
 from plughost.rpc.worker import Worker
-from plughost_protocol import PLUGIN_CONFIGURE, CallMeta, ProtocolError, decode_value, encode
+from plughost_protocol import PLUGIN_CONFIGURE, ProtocolError, decode_value, encode
 
 from .commands import DEADLINE
 from .plugin import HostedPlugin
@@ -147,15 +146,8 @@ async def _apply(plugin: HostedPlugin, new: _Wanted) -> Configured:
 
 async def _tell(plugin: HostedPlugin, worker: Worker, values: Mapping[str, Any]) -> bool:
     """Whether the plugin has taken them."""
-    timeout = plugin.limits.call_timeout
     try:
-        taken = await worker.channel.request(
-            PLUGIN_CONFIGURE,
-            encode(values),
-            CallTimes(timeout=timeout, total=timeout),
-            CallMeta(timeout_ms=int(timeout * 1000)),
-            label=f"{plugin.id} ({PLUGIN_CONFIGURE})",
-        )
+        taken = await worker.ask(PLUGIN_CONFIGURE, values, plugin.limits.call_timeout)
     except PlughostError as exc:
         plugin.log.note("warning", f"{exc}; it gets a new worker for its new configuration")
         return False

@@ -11,12 +11,11 @@ import anyio
 from plughost.config import HealthConfig
 from plughost.errors import CallTimeout, PlughostError, ToolError
 from plughost.reactor import Reactor
-from plughost.rpc.calls import CallTimes
 from plughost.rpc.worker import Worker
 from plughost.supervision.watch import Usage
 from plughost.text import clean_line
 from plughost.units import format_bytes, format_seconds
-from plughost_protocol import PLUGIN_HEALTH, CallMeta, ErrorCode, encode
+from plughost_protocol import PLUGIN_HEALTH, ErrorCode, encode
 
 from .plugin import HostedPlugin
 from .states import State
@@ -106,7 +105,7 @@ class HealthMonitor:
         if plugin.is_unresponsive:
             health.find(HealthStatus.UNHEALTHY, "its worker does not respond")
         elif worker is not None:
-            await self._ask(plugin, worker, health)
+            await self._ask(worker, health)
         return health
 
     def _judge_calls(self, plugin: HostedPlugin, health: Health) -> None:
@@ -126,16 +125,10 @@ class HealthMonitor:
             f"{errors} of its last {calls} calls failed ({health.error_rate:.0%})",
         )
 
-    async def _ask(self, plugin: HostedPlugin, worker: Worker, health: Health) -> None:
+    async def _ask(self, worker: Worker, health: Health) -> None:
         timeout = self._config.timeout
         try:
-            answer = await worker.channel.request(
-                PLUGIN_HEALTH,
-                encode(None),
-                CallTimes(timeout=timeout, total=timeout),
-                CallMeta(timeout_ms=int(timeout * 1000)),
-                label=f"{plugin.id} (health)",
-            )
+            answer = await worker.ask(PLUGIN_HEALTH, None, timeout)
         except CallTimeout:
             late = f"its own check did not answer within {format_seconds(timeout)}"
             health.find(HealthStatus.UNHEALTHY, late)

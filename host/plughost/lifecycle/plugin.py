@@ -9,11 +9,10 @@ from plughost.catalog.discovery import Found
 from plughost.errors import HostMisuse, PlughostError, StartFailed
 from plughost.exchange.tools import ToolEntry
 from plughost.exits import Cause
-from plughost.rpc.calls import CallTimes
 from plughost.rpc.standing import Standing
 from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook
-from plughost_protocol import PLUGIN_DISABLE, PLUGIN_ENABLE, CallMeta, ToolSpec, encode
+from plughost_protocol import PLUGIN_DISABLE, PLUGIN_ENABLE, ToolSpec
 
 from .edition import Edition
 from .states import Event, State, next_state
@@ -131,10 +130,7 @@ class HostedPlugin(Succession):
 
     async def _tell(self, worker: Worker, method: str) -> None:
         try:
-            times = CallTimes(timeout=self.limits.call_timeout, total=self.limits.call_timeout)
-            await worker.channel.request(
-                method, encode(None), times, CallMeta(), label=f"{self.id} ({method})"
-            )
+            await worker.ask(method, None, self.limits.call_timeout)
         except PlughostError as exc:  # its own hook failed; the operator's word holds
             self.log.note("error", str(exc))
 

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from plughost.errors import CallTimeout, PlughostError, ProtocolViolation
 from plughost.reactor import Reactor, current_reactor
 from plughost.rpc.calls import CallTimes, OpenCall, ProgressCallback
 from plughost.rpc.channel import Channel
+from plughost.rpc.received import failure_in
 from plughost.text import clean
 from plughost_protocol import (
     MAX_FRAME,
@@ -21,7 +22,6 @@ from plughost_protocol import (
     CallMeta,
     Error,
     ErrorCode,
-    Failure,
     Message,
     encode,
 )
@@ -225,9 +225,7 @@ class ControlClient:
         self.channel.close(lambda _: HostGone())
 
     def error_of(self, call: OpenCall, message: Error) -> PlughostError:  # noqa: ARG002
-        failure = Failure()
-        with suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            failure = msgspec.msgpack.decode(message.data, type=Failure)
+        failure = failure_in(message)
         return HostError(
             clean(message.code), clean(message.message), clean(failure.type), failure.traceback
         )

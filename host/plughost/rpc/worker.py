@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
@@ -37,20 +37,16 @@ from plughost.supervision.process import Process
 from plughost.supervision.stacks import StackReader
 from plughost.supervision.template import LayerRefused, SpawnRefused, Template, TemplateLost
 from plughost.supervision.verdict import verdict_on
-from plughost.text import clean
 from plughost.units import format_seconds
 from plughost_protocol import (
     LOG_TOPIC,
-    MAX_LOG_RECORD,
     PLUGIN_LOAD,
     PLUGIN_UNLOAD,
     Call,
     CallMeta,
     Description,
     Error,
-    Failure,
     Hello,
-    LogRecord,
     Message,
     Notify,
     Ping,
@@ -63,6 +59,7 @@ from plughost_protocol import (
 from .assignment import Assignment
 from .calls import CallTimes, OpenCall
 from .channel import Channel
+from .received import log_record_in, tool_error
 from .standing import Standing
 
 __all__ = ["Worker", "WorkerOwner"]
@@ -222,6 +219,21 @@ class Worker:
         if not self._hello.done():  # it came too late
             self._hello.set_result(None)
 
+    # Its life
+
+    async def ask(self, method: str, params: object, timeout: float) -> Any:
+        """What the plugin answers to something in its own life, such as `plugin.health`.
+
+        Raises as `Channel.request` does.
+        """
+        return await self.channel.request(
+            method,
+            encode(params),
+            CallTimes(timeout=timeout, total=timeout),
+            CallMeta(timeout_ms=int(timeout * 1000)),
+            label=f"{self.plugin_id} ({method})",
+        )
+
     # End
 
     def end(self, cause: Cause, detail: str = "") -> None:
@@ -239,10 +251,7 @@ class Worker:
                 self._verdict = Cause.STOPPED, "stopped by the host"
             if self._greeted and not self.unresponsive:
                 with suppress(PlughostError):
-                    times = CallTimes(timeout=grace, total=grace)
-                    await self.channel.request(
-                        PLUGIN_UNLOAD, encode(None), times, CallMeta(), label=self.plugin_id
-                    )
+                    await self.ask(PLUGIN_UNLOAD, None, grace)
             self.channel.hang_up()
             self.process.pipes.hang_up()
             with anyio.move_on_after(grace / 2):
@@ -337,14 +346,10 @@ class Worker:
                 self._ping_sent = math.inf
                 self._heard = self._reactor.now()
             case Notify(topic, params) if topic == LOG_TOPIC:
-                size = memoryview(params).nbytes
-                if size > MAX_LOG_RECORD:
-                    self.on_violation(f"a log record of {size} bytes")
-                    return
                 try:
-                    record = msgspec.msgpack.decode(params, type=LogRecord)
-                except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
-                    self.on_violation(f"a log record: {exc}")
+                    record = log_record_in(params)
+                except ValueError as exc:
+                    self.on_violation(str(exc))
                 else:
                     self._book.write(record.level, "log", record.message, record.fields)
             case Notify(topic):
@@ -382,16 +387,7 @@ class Worker:
             self.end(Cause.VIOLATION, str(ProtocolViolation("it closed its pipe")))
 
     def error_of(self, call: OpenCall, message: Error) -> PlughostError:
-        failure = Failure()
-        with suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            failure = msgspec.msgpack.decode(message.data, type=Failure | None) or failure
-        return ToolError(
-            call.label,
-            clean(message.code),
-            clean(message.message),
-            clean(failure.type[:200]),
-            clean(failure.traceback[:50_000]),
-        )
+        return tool_error(call.label, message)
 
     def __repr__(self) -> str:
         state = self.exit or ("unresponsive" if self.unresponsive else "running")
