@@ -284,7 +284,7 @@ def test_every_option_of_a_tool_stands_in_the_docs() -> None:
 @pytest.mark.anyio
 async def test_the_docs_say_which_permissions_are_checked() -> None:
     async with Host([]) as host:
-        needed = {method.permission for each in host._services for method in each.methods}
+        needed = {method.permission for each in host._runtime.services for method in each.methods}
     assert needed - {None} == ENFORCED
     assert {row[1].strip("`") for row in _table("permissions.md", "request")} == ENFORCED
 

@@ -6,59 +6,39 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
 
-from plughost.catalog.discovery import Discovered, discover
-from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig
-from plughost.errors import HostMisuse, PlughostError, UnknownPlugin
-from plughost.exchange.calls import CallContext, Caller, Outcome
+from plughost.errors import HostMisuse, PlughostError
+from plughost.exchange.calls import CallContext, Outcome
 from plughost.exchange.events.application import Events
 from plughost.exchange.events.bus import EventBus
-from plughost.exchange.events.event import HOST, Event, Origin
-from plughost.exchange.events.service import EventService
-from plughost.exchange.events.tools import ToolEvents
+from plughost.exchange.events.event import Event
 from plughost.exchange.hooks.application import Hooks
 from plughost.exchange.hooks.service import HookService
-from plughost.exchange.service_calls import ServiceExchange, Services
-from plughost.exchange.tool_calls import CallMiddleware, CallObserver, ToolCaller
-from plughost.exchange.tools import Tool, ToolRegistry
-from plughost.lifecycle.callbacks import Callbacks
+from plughost.exchange.service_calls import Services
+from plughost.exchange.tools import Tool
 from plughost.lifecycle.code_plugin import Permissions, code_plugin, drop_empty_folder
 from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome, Commands
 from plughost.lifecycle.configuring import Configured, configure
-from plughost.lifecycle.health import Health, HealthMonitor
+from plughost.lifecycle.health import Health
 from plughost.lifecycle.plugin import HostedPlugin
-from plughost.lifecycle.quarters import SharedQuarters, data_folder
-from plughost.lifecycle.recycling import Recycler
+from plughost.lifecycle.quarters import data_folder
 from plughost.lifecycle.roster import Roster
-from plughost.lifecycle.surroundings import Surroundings
 from plughost.policy.grants import check_grants
-from plughost.reactor import Reactor, current_reactor
-from plughost.sandbox.cgroup import CgroupTree, NoCgroup
-from plughost.sandbox.machine import this_machine
-from plughost.services.http.service import HttpService, check_http
+from plughost.runtime import Runtime
+from plughost.services.http.service import check_http
 from plughost.services.memory.service import MemoryService
-from plughost.services.router import Request, ServiceRouter
 from plughost.services.scheduler.service import SchedulerService
-from plughost.services.service import HostService
-from plughost.services.storage import make_store
-from plughost.services.storage.service import StorageService
-from plughost.services.tools import ToolService
 from plughost.services.users.service import UsersService
-from plughost.supervision.disk import DiskWatch
 from plughost.supervision.logbook import LogEntry
-from plughost.supervision.templates import Templates
-from plughost.supervision.watch import ResourceWatch, Usage
-from plughost_protocol import ToolSpec
+from plughost.supervision.watch import Usage
 
 __all__ = ["Host"]
-
-_DRAIN: Final = 10.0  # seconds that open calls have when the host stops
 
 
 class Host:
@@ -89,7 +69,7 @@ class Host:
         self._commands = Commands(self._roster)
         self._stack = AsyncExitStack()
         self._entered = False
-        self._surroundings: Surroundings | None = None
+        self._runtime: Runtime
         self._configuring = anyio.Lock()
         self._bus = EventBus(self.config.events)
         self.events = Events(self._bus)
@@ -122,85 +102,13 @@ class Host:
 
     async def _enter(self) -> None:
         async with AsyncExitStack() as stack:
-            tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(tasks.cancel_scope.cancel)
-            groups = await anyio.to_thread.run_sync(CgroupTree.find)
-            if isinstance(groups, CgroupTree):
-                await anyio.to_thread.run_sync(groups.sweep)
-                stack.callback(groups.close)
-            reactor = current_reactor(tasks)
-            there = await anyio.to_thread.run_sync(discover, self._roster.folders)
-            self._set_up(reactor, groups, there)
-            for service in self._services:
-                stack.push_async_callback(_close, service)
-                await service.open()
-            stack.push_async_callback(self._end_templates)
-            stack.push_async_callback(self._stop_all)
-            tasks.start_soon(self._watch.run)
-            tasks.start_soon(self._disk_watch.run)
-            tasks.start_soon(self._health.run)
-            tasks.start_soon(Recycler(self._plugins, self.usage, reactor).run)
-            await self._roster.start_all()
-            await self._hooks.moments.startup()
-            self._bus.post("system:startup", None, Origin(HOST))
+            self._runtime = await stack.enter_async_context(
+                Runtime.opened(
+                    self.config, self._roster, self._bus, self._hooks, lambda: self.grants
+                )
+            )
+            await self._runtime.start()
             self._stack = stack.pop_all()
-
-    def _set_up(self, reactor: Reactor, groups: CgroupTree | NoCgroup, there: Discovered) -> None:
-        config = self.config
-        machine = this_machine()
-        self._templates = Templates(reactor, machine, shared=config.shared_template)
-        self._tools = ToolRegistry()
-        caller = Caller(reactor, config.call_depth)
-        self._caller = ToolCaller(self._tools, caller)
-        self._service_exchange = ServiceExchange(self._plugins, caller)
-        self._services = self._make_services(Callbacks(self._plugins), reactor)
-        services = ServiceRouter(
-            reactor, (method for service in self._services for method in service.methods)
-        )
-        self._watch = ResourceWatch(config.totals, reactor.now, self._roster.live_workers)
-        self._health = HealthMonitor(self._plugins, config.health, reactor)
-        self._disk_watch = DiskWatch(reactor.now, self._roster.live_workers)
-        self._surroundings = Surroundings(
-            reactor=reactor,
-            quarters=SharedQuarters(reactor, self._templates, machine, config, groups),
-            tools=self._tools,
-            services=services,
-            registries=tuple(self._services),
-            config=config,
-            restart_gate=anyio.Semaphore(config.restarts_at_once),
-            live_workers=self._roster.live_workers,
-            grants=lambda: self.grants,
-            protected=lambda: protected_paths(self._roster.roots, config.state_folder),
-        )
-        self._roster.fill(self._surroundings, there)
-
-    def _make_services(self, callbacks: Callbacks, reactor: Reactor) -> list[HostService]:
-        """What the host does for plugins, and what they offer each other."""
-        self._bus.attach(reactor, callbacks, self._note)
-        ToolEvents(self._bus, self._observe_calls)
-        events = EventService(self._bus, self.plugin)
-        self._hooks.attach(reactor, callbacks, callbacks.log, self._put_between)
-        self._users = UsersService(self.config.users, self.config.state)
-        self._memory = MemoryService(self.config, self._users.check, self.call, events.announce)
-        self._scheduler = SchedulerService(
-            callbacks, reactor, self.config.scheduler, on_executed=events.on_task_executed
-        )
-        return [
-            self._hooks,
-            events,
-            ToolService(
-                self._register_tool,
-                self._unregister_tool,
-                self._caller.execute,
-                self._caller.full_name,
-            ),
-            HttpService(self.config, reactor, self._note),
-            StorageService(self.config, make_store(self.config)),
-            self._scheduler,
-            self._memory,
-            self._users,
-            self._service_exchange,
-        ]
 
     # Calls
 
@@ -217,7 +125,7 @@ class Host:
         `UnknownTool`, `InvalidParams`, `NotRunning`, `Overloaded` before anything is sent;
         `ToolError`, `CallTimeout`, `WorkerDied` after.
         """
-        return await self._caller.call(tool, params or {}, context)
+        return await self._runtime.caller.call(tool, params or {}, context)
 
     async def call_many(
         self,
@@ -231,7 +139,7 @@ class Host:
 
         async def run(position: int, tool: str, params: Mapping[str, Any]) -> None:
             try:
-                value = await self._caller.call(tool, params, context)
+                value = await self._runtime.caller.call(tool, params, context)
                 outcomes[position] = Outcome(tool, value=value)
             except PlughostError as exc:
                 outcomes[position] = Outcome(tool, error=exc)
@@ -254,7 +162,7 @@ class Host:
         >>> async with host.stream("archive-reader.read", {...}) as chunks:  # doctest: +SKIP
         ...     async for chunk in chunks: ...
         """
-        items = self._caller.stream(tool, params or {}, context)
+        items = self._runtime.caller.stream(tool, params or {}, context)
         try:
             yield items
         finally:
@@ -263,7 +171,7 @@ class Host:
     @property
     def tools(self) -> dict[str, Tool]:
         """The tools that there are, by full name."""
-        return {entry.tool.name: entry.tool for entry in self._tools}
+        return {entry.tool.name: entry.tool for entry in self._runtime.tools}
 
     # Events
 
@@ -305,15 +213,11 @@ class Host:
 
     def plugin(self, plugin_id: str) -> HostedPlugin:
         """Raises `UnknownPlugin`, with the nearest name."""
-        try:
-            return self._plugins[plugin_id]
-        except KeyError:
-            raise UnknownPlugin(plugin_id, self._plugins) from None
+        return self._roster.plugin(plugin_id)
 
     def usage(self, plugin_id: str) -> Usage:
         """Memory and CPU of a plugin's worker at the last look."""
-        worker = self.plugin(plugin_id).worker
-        return Usage() if worker is None else self._watch.usage(worker)
+        return self._runtime.usage(plugin_id)
 
     async def health(self, *plugin_ids: str) -> dict[str, Health]:
         """How well all plugins do, or these, by id: what the host sees, and what they say.
@@ -323,7 +227,7 @@ class Host:
         found: dict[str, Health] = {}
 
         async def check(plugin: HostedPlugin) -> None:
-            found[plugin.id] = await self._health.check(plugin, self.usage(plugin.id))
+            found[plugin.id] = await self._runtime.health.check(plugin, self.usage(plugin.id))
 
         plugins = [self.plugin(plugin_id) for plugin_id in plugin_ids or self._plugins]
         async with anyio.create_task_group() as tasks:
@@ -334,22 +238,22 @@ class Host:
     @property
     def memory(self) -> MemoryService:
         """What is remembered of users."""
-        return self._memory
+        return self._runtime.memory
 
     @property
     def users(self) -> UsersService:
         """Who the users are."""
-        return self._users
+        return self._runtime.users
 
     @property
     def services(self) -> Services:
         """The services that plugins provide."""
-        return Services(self._service_exchange)
+        return Services(self._runtime.exchange)
 
     @property
     def scheduler(self) -> SchedulerService:
         """The tasks of all plugins: see them, or run one now."""
-        return self._scheduler
+        return self._runtime.scheduler
 
     async def configure(
         self, values: Mapping[str, Mapping[str, Any]], *, replace: bool = False
@@ -381,11 +285,9 @@ class Host:
         """
         if name in self._plugins:
             raise HostMisuse(f"there is a plugin {name!r} already")
-        if self._surroundings is None:
-            raise HostMisuse("a host runs plugins inside of its `async with` block")
         made = code_plugin(name, code, permissions, resources or {}, config, self.config)
         grants = made.config.grants
-        around = replace(self._surroundings, config=made.config, grants=lambda: grants)
+        around = replace(self._roster.surroundings, config=made.config, grants=lambda: grants)
         plugin = self._roster.add(made.found, around)
         try:
             await plugin.start()
@@ -459,34 +361,3 @@ class Host:
         the deadline is each one's own.
         """
         return await self._commands.run(command, plugins, deadline, cascade=cascade)
-
-    async def _stop_all(self) -> None:
-        with anyio.CancelScope(shield=True):
-            self._bus.post("system:shutdown", None, Origin(HOST))
-            await self._hooks.moments.shutdown()
-            await self._bus.settle(self.config.events.shutdown_wait)
-            await self._roster.stop_all(_DRAIN)
-
-    async def _end_templates(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._templates.aclose()
-
-    def _register_tool(self, request: Request, spec: ToolSpec) -> None:
-        self._plugins[request.plugin_id].add_tool(request.worker, spec)
-
-    def _observe_calls(self, observer: CallObserver | None) -> None:
-        self._caller.observer = observer
-
-    def _put_between(self, middleware: CallMiddleware | None) -> None:
-        self._caller.middleware = middleware
-
-    def _note(self, plugin_id: str, level: str, text: str) -> None:
-        self._plugins[plugin_id].log.note(level, text)
-
-    def _unregister_tool(self, request: Request, name: str) -> None:
-        self._plugins[request.plugin_id].remove_tool(request.worker, name)
-
-
-async def _close(service: HostService) -> None:
-    with anyio.CancelScope(shield=True):
-        await service.aclose()

@@ -47,8 +47,16 @@ class ToolCaller:
     def __init__(self, registry: ToolRegistry, caller: Caller) -> None:
         self._registry = registry
         self._caller = caller
-        self.observer: CallObserver | None = None
-        self.middleware: CallMiddleware | None = None
+        self._observer: CallObserver | None = None
+        self._middleware: CallMiddleware | None = None
+
+    def observe(self, observer: CallObserver | None) -> None:
+        """Tell this one of each call from now on, or nobody."""
+        self._observer = observer
+
+    def put_between(self, middleware: CallMiddleware | None) -> None:
+        """Send calls through this from now on, or through nothing."""
+        self._middleware = middleware
 
     # Not async, as a frame more on the way of every call would take a few hundred nanoseconds.
     def call(
@@ -57,7 +65,7 @@ class ToolCaller:
         """The tool's result. Raises what `Host.call` says, `UnknownTool` at once."""
         entry = self._registry.find(name)
         context = in_chain(context)
-        if self.observer is None and self.middleware is None:
+        if self._observer is None and self._middleware is None:
             return self._caller.call(entry, params, context)
         return self._observed(entry, params, context)
 
@@ -72,8 +80,8 @@ class ToolCaller:
             return
         ended = self._began(entry, context)
         try:
-            if self.middleware is not None:
-                params, context = await self.middleware.before(entry, params, context)
+            if self._middleware is not None:
+                params, context = await self._middleware.before(entry, params, context)
             items = self._caller.stream(self._registry.latest(entry), params, context)
             try:
                 async for item in items:
@@ -103,10 +111,10 @@ class ToolCaller:
     ) -> Any:
         ended = self._began(entry, context)
         try:
-            if self.middleware is None:
+            if self._middleware is None:
                 value = await self._caller.call(entry, params, context, within)
             else:
-                value = await self.middleware.call(
+                value = await self._middleware.call(
                     entry, params, context, within, source, self._send
                 )
         except PlughostError as exc:
@@ -128,9 +136,9 @@ class ToolCaller:
     def _began(
         self, entry: ToolEntry, context: CallContext | None
     ) -> Callable[[PlughostError | None], None]:
-        if self.observer is None:
+        if self._observer is None:
             return lambda _: None
-        return self.observer.began(entry.tool, context or CallContext())
+        return self._observer.began(entry.tool, context or CallContext())
 
     def full_name(self, name: str) -> str:
         """`PLUGIN.TOOL` for a tool's name for models too; any other name as it is."""

@@ -1,9 +1,10 @@
-"""How services and the exchange call what a plugin has registered."""
+"""How services and the exchange reach plugins, by their ids."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from plughost_protocol import CallMeta
+from plughost.services.router import Request
+from plughost_protocol import CallMeta, ToolSpec
 
 from .plugin import HostedPlugin
 from .states import State
@@ -29,6 +30,18 @@ class Callbacks:
     def log(self, plugin_id: str, level: str, message: str) -> None:
         """Write into the plugin's log, within its rate."""
         self._plugins[plugin_id].log.write(level, "host", message)
+
+    def note(self, plugin_id: str, level: str, message: str) -> None:
+        """Write into the plugin's log what is the host's own to say, whatever the rate."""
+        self._plugins[plugin_id].log.note(level, message)
+
+    def register_tool(self, request: Request, spec: ToolSpec) -> None:
+        """Have the plugin offer one more tool. Raises `OfferRefused`."""
+        self._plugins[request.plugin_id].add_tool(request.worker, spec)
+
+    def unregister_tool(self, request: Request, name: str) -> None:
+        """Have the plugin offer a tool no more. Raises `UnknownTool`."""
+        self._plugins[request.plugin_id].remove_tool(request.worker, name)
 
     async def call(
         self,

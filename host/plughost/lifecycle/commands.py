@@ -89,7 +89,7 @@ class Commands:
 
         Raises `UnknownPlugin`, `StillNeeded`, `CommandTimeout`.
         """
-        plugin = self._plugin(plugin_id)
+        plugin = self._roster.plugin(plugin_id)
         needed_by = self._roster.needed_by(plugin_id)
         if needed_by and not cascade:
             raise StillNeeded(plugin_id, needed_by)
@@ -105,17 +105,17 @@ class Commands:
         What runs serves until then, and goes on if that fails; one that does not run is started.
         Raises as `load` does.
         """
-        plugin = self._plugin(plugin_id)
+        plugin = self._roster.plugin(plugin_id)
         await plugin.turns.take("reload", deadline, lambda: self._reload(plugin))
 
     async def enable(self, plugin_id: str, deadline: float = DEADLINE) -> None:
         """Have a plugin called again that was disabled. Raises `StartFailed`, `HostMisuse`."""
-        plugin = self._plugin(plugin_id)
+        plugin = self._roster.plugin(plugin_id)
         await plugin.turns.take("enable", deadline, lambda: self._enable(plugin))
 
     async def disable(self, plugin_id: str, deadline: float = DEADLINE) -> None:
         """Have a plugin not called, with its worker kept. Raises `HostMisuse`."""
-        plugin = self._plugin(plugin_id)
+        plugin = self._roster.plugin(plugin_id)
         await plugin.turns.take("disable", deadline, lambda: self._disable(plugin))
 
     # Many
@@ -193,12 +193,6 @@ class Commands:
         return CommandOutcome(command, name, plugin.state.value, plugin.version, error)
 
     # Steps
-
-    def _plugin(self, plugin_id: str) -> HostedPlugin:
-        try:
-            return self._plugins[plugin_id]
-        except KeyError:
-            raise UnknownPlugin(plugin_id, self._plugins) from None
 
     def _find(self, place: str | PathLike[str]) -> list[Found]:
         """The plugins in a folder, or the one of this id that has come into the host's folders."""

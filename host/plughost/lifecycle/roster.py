@@ -9,7 +9,7 @@ import anyio
 
 from plughost.catalog.discovery import Discovered, Found, Refused
 from plughost.catalog.start_order import Need, StartOrder, start_order
-from plughost.errors import StartFailed
+from plughost.errors import HostMisuse, StartFailed, UnknownPlugin
 from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook, LogEntry
 
@@ -36,7 +36,7 @@ class Roster:
         self.is_closing = False
         """Whether the host stops: nothing is started any more."""
         self._on_log = on_log
-        self._surroundings: Surroundings
+        self._surroundings: Surroundings | None = None
 
     def fill(self, surroundings: Surroundings, there: Discovered) -> None:
         """Take what there is."""
@@ -47,9 +47,23 @@ class Roster:
         for refused in self.refused:
             _log.error("%s", refused.error)
 
+    @property
+    def surroundings(self) -> Surroundings:
+        """What all of them share, while the host runs."""
+        if self._surroundings is None:
+            raise HostMisuse("a host runs plugins inside of its `async with` block")
+        return self._surroundings
+
+    def plugin(self, plugin_id: str) -> HostedPlugin:
+        """Raises `UnknownPlugin`, with the nearest name."""
+        try:
+            return self.plugins[plugin_id]
+        except KeyError:
+            raise UnknownPlugin(plugin_id, self.plugins) from None
+
     def add(self, found: Found, around: Surroundings | None = None) -> HostedPlugin:
         """Make one of them; it is not started. `around` stands for what all share."""
-        around = around or self._surroundings
+        around = around or self.surroundings
         plugin_id = found.manifest.id
         limits = around.config.limits_of(plugin_id)
         plugin = HostedPlugin(found, LogBook(plugin_id, limits, self._on_log), around)
@@ -68,7 +82,7 @@ class Roster:
 
     def may_start(self, plugin_id: str) -> bool:
         """Whether the operator wants it started with all others."""
-        return self._surroundings.config.of(plugin_id).enabled
+        return self.surroundings.config.of(plugin_id).enabled
 
     # Who needs whom
 
