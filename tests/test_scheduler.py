@@ -29,10 +29,10 @@ from plughost.services.scheduler.service import SchedulerService
 from plughost.services.scheduler.tasks import (
     NoSuchTask,
     ScheduleTask,
-    TaskInfo,
     TaskOutcome,
     TaskRuns,
 )
+from plughost_protocol.scheduler import TaskInfo
 
 pytestmark = [
     pytest.mark.anyio,

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
-from msgspec import Struct
+
+from plughost_protocol.scheduler import TaskInfo
 
 from .declarations import mark
 from .errors import PluginMistake
@@ -20,29 +21,6 @@ Missed: TypeAlias = Literal["skip", "run_once", "run_all"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _METHOD: Final = "task:"
-
-
-class TaskInfo(Struct, frozen=True, kw_only=True):
-    """A task, as it stands. Times are seconds since the epoch, None where there is none."""
-
-    id: str
-    name: str
-    schedule: str
-    """In words: `every 60 s`, `0 9 * * * (Europe/Oslo)`."""
-    next_run: float | None
-    last_run: float | None
-    """When the last run began."""
-    last_error: str
-    """Empty where the last run went well."""
-    runs: int
-    """That have ended, well or not."""
-    failures: int
-    skipped: int
-    """Runs that were due and not made: the former one was still running, or they were missed."""
-    running: int
-    waiting: int
-    """Runs that wait for their turn."""
-
 
 _Tasks: TypeAlias = list[TaskInfo]
 

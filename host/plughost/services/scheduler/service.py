@@ -30,12 +30,12 @@ from plughost.services.scheduler.tasks import (
     Lane,
     ScheduledTask,
     ScheduleTask,
-    TaskInfo,
     TaskOutcome,
     TaskRuns,
 )
 from plughost.services.service import HostService
 from plughost.units import format_seconds
+from plughost_protocol.scheduler import TaskInfo
 
 __all__ = ["SchedulerService"]
 

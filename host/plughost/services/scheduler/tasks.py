@@ -18,7 +18,6 @@ __all__ = [
     "NoSuchTask",
     "ScheduleTask",
     "ScheduledTask",
-    "TaskInfo",
     "TaskOutcome",
     "TaskRuns",
 ]
@@ -49,27 +48,6 @@ class CancelTask(Struct, frozen=True, forbid_unknown_fields=True):
     """The id that `schedule` gave."""
 
     id: Annotated[str, Meta(max_length=200)]
-
-
-class TaskInfo(Struct, frozen=True, kw_only=True):
-    """A task, as it stands. Times are seconds since the epoch, None where there is none."""
-
-    id: str
-    name: str
-    schedule: str
-    next_run: float | None
-    last_run: float | None
-    """When the last run began."""
-    last_error: str
-    """Empty where the last run went well."""
-    runs: int
-    """That have ended, well or not."""
-    failures: int
-    skipped: int
-    """Runs that were due and not made: the former one was still running, or they were missed."""
-    running: int
-    waiting: int
-    """Runs that wait for their turn, or for the plugin's worker."""
 
 
 @dataclass(frozen=True, slots=True)
