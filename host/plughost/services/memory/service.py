@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, Any, Final, Protocol
 
 import anyio
@@ -66,8 +67,7 @@ class MemoryService(HostService):
         self._check_user = check_user
         self._announce = announce
         self._store = self._make_store(call_tool)
-        # By plugin. A search by words may take a second, and one thread makes those of all.
-        self._turns: dict[str, anyio.Lock] = {}
+        self._turns: dict[str, anyio.Lock] = {}  # by plugin
         self.methods = (
             ServiceMethod("memory.search", "memory:read", _Search, self._on_search),
             ServiceMethod("memory.create", "memory:write", _Create, self._on_create),
@@ -159,11 +159,8 @@ class MemoryService(HostService):
     async def _on_search(self, request: Request, params: _Search) -> list[dict[str, Any]]:
         self._refuse_embedder(request)
         user_id = params.user_id or request.user_id
-        with told_to_plugin("memory"):
-            if isinstance(self._store, WordMemories):
-                async with self._turns.setdefault(request.plugin_id, anyio.Lock()):
-                    found = await self.search(params.query, user_id, params.limit)
-            else:
+        async with self._turn_of(request.plugin_id):
+            with told_to_plugin("memory"):
                 found = await self.search(params.query, user_id, params.limit)
         return [
             {
@@ -190,6 +187,12 @@ class MemoryService(HostService):
                 request.plugin_id,
                 None if request.parent is None else request.parent.meta,
             )
+
+    def _turn_of(self, plugin_id: str) -> AbstractAsyncContextManager[Any]:
+        # A search by words may take a second, and one thread makes those of all.
+        if isinstance(self._store, WordMemories):
+            return self._turns.setdefault(plugin_id, anyio.Lock())
+        return nullcontext()
 
     def _refuse_embedder(self, request: Request) -> None:
         embedder = self._config.memory.embedder
