@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import plughost_protocol
-from plughost import Cause, NotRunning, Restart, Sandbox, StartFailed, State, UnknownTool
+from plughost import Cause, NotRunning, Restart, Sandbox, StartFailed, State
 from plughost.catalog.discovery import Found
 from plughost.catalog.manifest import read_manifest
 from plughost.exits import WorkerExit
@@ -61,7 +61,7 @@ async def test_a_plugin_that_cannot_be_loaded_is_in_error_and_not_tried_again(
         assert plugin.state is State.ERROR
         assert plugin.restarts == 0
         assert any(words in entry.message for entry in plugin.log.entries)
-        with pytest.raises(UnknownTool):
+        with pytest.raises(NotRunning):
             await host.call(f"{plugin.id}.tool", {})
 
 

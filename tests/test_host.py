@@ -24,6 +24,7 @@ from plughost import (
     State,
     ToolError,
     Totals,
+    UnknownTool,
     WorkerDied,
 )
 
@@ -322,6 +323,44 @@ async def test_a_call_to_a_plugin_that_stays_down_says_why(make_plugin: MakePlug
             await host.call("echo.die")
         with pytest.raises(Exception, match=r"state is error \(exited with code 3"):
             await host.call("echo.echo", {"text": "?"}, context=CallContext(timeout=5))
+
+
+async def test_a_tool_whose_plugin_does_not_run_is_not_called_unknown(
+    make_plugin: MakePlugin,
+) -> None:
+    folder = make_plugin("echo", ECHO)
+    asks = """
+        from plughost_sdk import HostError, Plugin
+
+        plugin = Plugin()
+
+        @plugin.tool
+        async def ask() -> list[str]:
+            try:
+                return [await plugin.api.call("echo.echo", {"text": "heard"})]
+            except HostError as exc:
+                return [exc.code, str(exc)]
+    """
+    make_plugin("asks", asks, permissions=["tools:register", "tools:execute:echo.*"])
+    make_plugin("broken", "import nowhere")
+    make_plugin("wrong", "", colour="red")
+    async with Host([folder], trusting()) as host:
+        with pytest.raises(UnknownTool):
+            await host.call("echo.shout")
+        with pytest.raises(NotRunning, match=r"state is error \(.*No module named 'nowhere'"):
+            await host.call("broken.tool")
+        with pytest.raises(NotRunning, match=r"state is refused \(.*colour: unknown field"):
+            await host.call("wrong.tool")
+        await host.unload("echo")
+        for name in ("echo.echo", "plugin_echo_echo"):
+            with pytest.raises(NotRunning, match="'echo' is not running: its state is unloaded"):
+                await host.call(name)
+        code, told = await host.call("asks.ask")
+        assert code == "not_running"
+        assert told.endswith("plugin 'echo' is not running: its state is unloaded")
+        for name in ("nobody.echo", "plugin_nobody_echo", "echo_echo"):
+            with pytest.raises(UnknownTool):
+                await host.call(name)
 
 
 async def test_a_plugin_can_be_stopped_and_started_again(make_plugin: MakePlugin) -> None:

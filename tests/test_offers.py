@@ -68,7 +68,7 @@ def spec(name: str) -> ToolSpec:
 
 
 async def test_what_is_prepared_can_be_called_once_it_is_installed() -> None:
-    registry = ToolRegistry()
+    registry = ToolRegistry(lambda _: None)
     mine = offers(registry, "tools:register")
     entries = await mine.prepare(Description([spec("one"), spec("two")]), SERVING)
     assert not list(registry)
@@ -82,12 +82,12 @@ async def test_what_is_prepared_can_be_called_once_it_is_installed() -> None:
 
 async def test_tools_need_the_permission_to_register_them() -> None:
     with pytest.raises(PermissionDenied, match="'tools:register'"):
-        await offers(ToolRegistry()).prepare(Description([spec("one")]), SERVING)
-    assert await offers(ToolRegistry()).prepare(Description([]), SERVING) == []
+        await offers(ToolRegistry(lambda _: None)).prepare(Description([spec("one")]), SERVING)
+    assert await offers(ToolRegistry(lambda _: None)).prepare(Description([]), SERVING) == []
 
 
 async def test_schemas_that_take_too_long_to_compile_are_refused() -> None:
-    registry = ToolRegistry()
+    registry = ToolRegistry(lambda _: None)
     mine = offers(registry, "tools:register", step=0.5)
     with pytest.raises(OfferRefused, match="take too long to compile"):
         await mine.prepare(Description([spec(f"tool_{n}") for n in range(20)]), SERVING)
@@ -96,7 +96,7 @@ async def test_schemas_that_take_too_long_to_compile_are_refused() -> None:
 
 
 async def test_a_name_that_is_taken_and_one_tool_too_many_are_refused() -> None:
-    registry = ToolRegistry()
+    registry = ToolRegistry(lambda _: None)
     mine = offers(registry, "tools:register")
     with pytest.raises(OfferRefused, match="declared twice"):
         await mine.prepare(Description([spec("one"), spec("one")]), SERVING)
@@ -108,7 +108,7 @@ async def test_a_name_that_is_taken_and_one_tool_too_many_are_refused() -> None:
 
 
 async def test_what_a_worker_adds_while_it_is_loaded_stands_once_it_is_installed() -> None:
-    registry = ToolRegistry()
+    registry = ToolRegistry(lambda _: None)
     mine = offers(registry, "tools:register")
     entries = await mine.prepare(Description([spec("one")]), LOADING)
     mine.add(spec("two"), LOADING)

@@ -67,7 +67,7 @@ class Runtime:
         self._templates = Templates(reactor, self._machine, shared=config.shared_template)
         self._watch = ResourceWatch(config.totals, reactor.now, roster.live_workers)
         self.health = HealthMonitor(roster.plugins, config.health, reactor)
-        self.tools = ToolRegistry()
+        self.tools = ToolRegistry(roster.not_running)
         caller = Caller(reactor, config.call_depth)
         self.caller = ToolCaller(self.tools, caller)
         plugins = Callbacks(roster.plugins)

@@ -21,7 +21,7 @@ class UnknownPlugin(PlughostError):
 
 
 class UnknownTool(PlughostError):
-    """Raised when no plugin offers this tool."""
+    """Raised when no plugin offers this tool. Not for one whose plugin does not run."""
 
     code = ErrorCode.UNKNOWN_METHOD
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
-from plughost.errors import PlughostError, UnknownTool
+from plughost.errors import NotRunning, PlughostError, UnknownTool
 from plughost.services.router import Request
 from plughost_protocol import ExecuteTool
 
@@ -62,7 +62,7 @@ class ToolCaller:
     def call(
         self, name: str, params: Mapping[str, Any], context: CallContext | None = None
     ) -> Coroutine[Any, Any, Any]:
-        """The tool's result. Raises what `Host.call` says, `UnknownTool` at once."""
+        """The tool's result. Raises what `Host.call` says, what `find` does at once."""
         entry = self._registry.find(name)
         context = in_chain(context)
         if self._observer is None and self._middleware is None:
@@ -98,7 +98,10 @@ class ToolCaller:
         name = self.full_name(params.tool)
         context, within = self._caller.nested(request, name, params.timeout)
         arguments = decode_params(name, params.params)
-        entry = self._registry.find(name)
+        try:
+            entry = self._registry.find(name)
+        except NotRunning as exc:  # why it does not is the operator's to know
+            raise NotRunning(exc.plugin_id, exc.state) from None
         return await self._observed(entry, arguments, context, within, request.plugin_id)
 
     async def _observed(
@@ -144,5 +147,5 @@ class ToolCaller:
         """`PLUGIN.TOOL` for a tool's name for models too; any other name as it is."""
         try:
             return self._registry.find(name).tool.name
-        except UnknownTool:
+        except (NotRunning, UnknownTool):
             return name

@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plughost.errors import UnknownTool
+from plughost.errors import NotRunning, PlughostError, UnknownTool
 from plughost_protocol import TOOL_PREFIX, ToolSpec
 
 from .entry import Entry, OfferRefused, Provider, Terms
@@ -14,6 +14,7 @@ from .entry import Entry, OfferRefused, Provider, Terms
 __all__ = ["Tool", "ToolEntry", "ToolRegistry"]
 
 _MODEL_NAME_LENGTH: Final = 64  # what the Anthropic and OpenAI APIs take
+_MODEL_NAME: Final = re.compile(r"plugin_([a-z0-9-]+)_")  # there is no _ in an id
 _NOT_IN_MODEL_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -76,17 +77,22 @@ class ToolEntry(Entry):
 class ToolRegistry:
     """All tools of all plugins, by their full names."""
 
-    def __init__(self) -> None:
+    def __init__(self, not_running: Callable[[str], NotRunning | None]) -> None:
+        """`not_running` tells of a plugin's id why it does not run, if it should."""
         self._entries: dict[str, ToolEntry] = {}
+        self._not_running = not_running
 
     def find(self, name: str) -> ToolEntry:
-        """The tool of this full name, or of this name for models. Raises `UnknownTool`."""
+        """The tool of this full name, or of this name for models.
+
+        Raises `NotRunning` where its plugin has no tools since it does not run, else `UnknownTool`.
+        """
         entry = self._entries.get(name)
         if entry is None:
             for entry in self._entries.values():
                 if entry.tool.model_name == name:
                     return entry
-            raise UnknownTool(name, self._entries)
+            raise self._missing(name)
         return entry
 
     def latest(self, entry: ToolEntry) -> ToolEntry:
@@ -109,8 +115,21 @@ class ToolRegistry:
         kept = {n: e for n, e in self._entries.items() if e.tool.plugin != plugin_id}
         self._entries = kept | {entry.tool.name: entry for entry in entries}
 
+    def _missing(self, name: str) -> PlughostError:
+        plugin_id = _plugin_in(name)
+        if any(entry.tool.plugin == plugin_id for entry in self):
+            return UnknownTool(name, self._entries)
+        return self._not_running(plugin_id) or UnknownTool(name, self._entries)
+
     def __iter__(self) -> Iterator[ToolEntry]:
         return iter(self._entries.values())
+
+
+def _plugin_in(name: str) -> str:
+    """Whose a tool of this name is, or of this name for models."""
+    head, dot, _ = name.partition(".")
+    model = None if dot else _MODEL_NAME.match(name)
+    return head if model is None else model[1]
 
 
 def _model_name(plugin_id: str, tool: str) -> str:

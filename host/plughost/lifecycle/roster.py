@@ -9,7 +9,7 @@ import anyio
 
 from plughost.catalog.discovery import Discovered, Found, Refused
 from plughost.catalog.start_order import Need, StartOrder, start_order
-from plughost.errors import HostMisuse, StartFailed, UnknownPlugin
+from plughost.errors import HostMisuse, NotRunning, StartFailed, UnknownPlugin
 from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook, LogEntry
 
@@ -60,6 +60,17 @@ class Roster:
             return self.plugins[plugin_id]
         except KeyError:
             raise UnknownPlugin(plugin_id, self.plugins) from None
+
+    def not_running(self, plugin_id: str) -> NotRunning | None:
+        """The error for a plugin that does not run, or a folder that holds none; else None."""
+        if plugin := self.plugins.get(plugin_id):
+            if plugin.state is State.ACTIVE:
+                return None
+            return NotRunning(plugin_id, plugin.state, plugin.error)
+        for refused in self.refused:
+            if refused.name == plugin_id:
+                return NotRunning(plugin_id, "refused", str(refused.error))
+        return None
 
     def add(self, found: Found, around: Surroundings | None = None) -> HostedPlugin:
         """Make one of them; it is not started. `around` stands for what all share."""

@@ -57,7 +57,7 @@ from .control import (
 )
 from .event_feed import last_events, live_events, traces_of
 from .event_records import HOST_EVENTS, HOST_TRACES, ListEvents, ListTraces
-from .status import better_error, command_result, plugin_statuses, tools_of
+from .status import command_result, plugin_statuses, tools_of
 
 __all__ = ["ControlServer"]
 
@@ -234,7 +234,7 @@ class _Connection:
             self._drop_if_it_does_not_read()
             self.channel.requests.answer(call.id, answer)
         except PlughostError as exc:
-            self._refuse(call, better_error(self._host, exc))
+            self._refuse(call, exc)
         except Exception:  # noqa: BLE001 - our bug: the host and its other clients go on
             _log.exception("%s for a client failed", call.method)
             self._refuse(call, PlughostError(f"the host failed at {call.method}; its log says why"))

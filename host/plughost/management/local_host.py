@@ -19,7 +19,7 @@ from .background import stop_at_once
 from .configuration import Configuration
 from .control import ToolInfo
 from .problems import CommandFailed
-from .status import better_error, tools_of
+from .status import tools_of
 from .ungranted import Ungranted
 
 __all__ = ["LocalHost", "host_for_once"]
@@ -88,10 +88,9 @@ class LocalHost:
                 yield item
 
     def _explained(self, error: PlughostError) -> Exception:
-        better = better_error(self._host, error)
-        if isinstance(better, NotRunning) and better.plugin_id in self._host.plugins:
-            missing = self._host.plugin(better.plugin_id).policy.missing
-            lacks = Ungranted(better.plugin_id, missing, self._folders, self._file)
+        if isinstance(error, NotRunning) and error.plugin_id in self._host.plugins:
+            missing = self._host.plugin(error.plugin_id).policy.missing
+            lacks = Ungranted(error.plugin_id, missing, self._folders, self._file)
             if lacks.needed:
                 return CommandFailed(lacks.problem())
-        return better
+        return error

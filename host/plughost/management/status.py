@@ -2,7 +2,7 @@
 
 import msgspec
 
-from plughost.errors import NotRunning, PlughostError, StillNeeded, UnknownPlugin, UnknownTool
+from plughost.errors import NotRunning, StillNeeded
 from plughost.host import Host
 from plughost.lifecycle.commands import CommandOutcome
 from plughost.lifecycle.plugin import HostedPlugin
@@ -10,7 +10,7 @@ from plughost.lifecycle.states import State
 
 from .control import CommandResult, PluginStatus, ToolInfo
 
-__all__ = ["better_error", "command_result", "plugin_statuses", "tools_of"]
+__all__ = ["command_result", "plugin_statuses", "tools_of"]
 
 
 def plugin_statuses(host: Host) -> list[PluginStatus]:
@@ -66,19 +66,6 @@ def tools_of(host: Host, plugin_id: str = "") -> list[ToolInfo]:
     tools = [tool for tool in host.tools.values() if plugin_id in ("", tool.plugin)]
     infos = [msgspec.convert(tool, ToolInfo, from_attributes=True) for tool in tools]
     return sorted(infos, key=lambda tool: tool.name)
-
-
-def better_error(host: Host, error: PlughostError) -> PlughostError:
-    """Of a tool that is unknown because its plugin does not run, the reason."""
-    if isinstance(error, UnknownTool):
-        plugin_id = error.tool.partition(".")[0]
-        try:
-            _check_runs(host, plugin_id)
-        except NotRunning as exc:
-            return exc
-        except UnknownPlugin:
-            pass
-    return error
 
 
 def _check_runs(host: Host, plugin_id: str) -> None:
