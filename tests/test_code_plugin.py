@@ -147,6 +147,14 @@ async def test_what_cannot_be_is_refused_before_anything_starts(
         assert not host.plugins
 
 
+@pytest.mark.anyio
+async def test_a_host_that_does_not_run_yet_takes_no_plugins(tmp_path: Path) -> None:
+    host = Host([], config(tmp_path))
+    with pytest.raises(HostMisuse, match="inside of its `async with` block"):
+        await host.load_code("my-text", CODE)
+    assert not host.plugins
+
+
 def test_a_blocking_host_loads_texts_too(tmp_path: Path) -> None:
     with BlockingHost([], config(tmp_path)) as host:
         host.load_code("my-text", CODE, permissions=TOOLS)
