@@ -1,5 +1,7 @@
 """Runs the real command in processes of its own, for the tests of the command.
 
+A terminal gets the console script, all else a fork of a process that has imported it.
+
 Its user's own plughost.toml grants whatever is asked for, where `env` names no other.
 """
 
@@ -18,10 +20,12 @@ import tempfile
 import termios
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
+
+from .command_server import Forked
 
 __all__ = [
     "COMMAND",
@@ -98,16 +102,28 @@ def plughost(
 ) -> Finished:
     """Run a command to its end."""
     settings = _environment(env) | ({"PLUGHOST_SOCKET": str(socket)} if socket else {})
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        env=settings,
-        input=b"" if stdin is None else stdin,
-        capture_output=True,
-        timeout=_TIMEOUT,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+    read, write = os.pipe()
+    feed = threading.Thread(target=_feed, args=(write, stdin or b""))
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        streams = read, out.fileno(), err.fileno()
+        try:
+            process = Forked([*map(str, arguments)], cwd=cwd, env=settings, streams=streams)
+        finally:
+            os.close(read)
+            feed.start()
+        try:
+            code = process.wait(_TIMEOUT)
+        finally:
+            process.kill()
+            feed.join(_TIMEOUT)
+        for file in (out, err):
+            file.seek(0)
+        return Finished(code, out.read().decode(), err.read().decode())
+
+
+def _feed(fd: int, data: bytes) -> None:
+    with suppress(BrokenPipeError), os.fdopen(fd, "wb") as pipe:
+        pipe.write(data)
 
 
 class Process:
@@ -121,14 +137,18 @@ class Process:
         env: dict[str, str] | None = None,
     ) -> None:
         settings = _environment(env) | ({"PLUGHOST_SOCKET": str(socket)} if socket else {})
-        self._process = subprocess.Popen(
-            [COMMAND, *map(str, arguments)],
-            cwd=cwd,
-            env=settings,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        read, write = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        try:
+            self._process = Forked(
+                [*map(str, arguments)], cwd=cwd, env=settings, streams=(nothing, write, write)
+            )
+        except BaseException:
+            os.close(read)
+            raise
+        finally:
+            os.close(write)
+            os.close(nothing)
         self.pid = self._process.pid
         self.output = ""
         """What has been waited for so far, and before it."""
@@ -136,8 +156,7 @@ class Process:
         self._reads = threading.Event()
         self._reads.set()
         self._hung_up = False
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+        self._reader = threading.Thread(target=self._read, args=(os.fdopen(read, "rb"),))
         self._reader.start()
 
     def _read(self, stream: IO[bytes]) -> None:
