@@ -19,7 +19,7 @@ import sys
 import tempfile
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -99,15 +99,17 @@ def plughost(
     cwd: Path | None = None,
     stdin: bytes | None = None,
     env: dict[str, str] | None = None,
+    refused: Mapping[str, int] | None = None,
 ) -> Finished:
-    """Run a command to its end."""
+    """Run a command to its end, on a machine that refuses these system calls."""
     settings = _environment(env) | ({"PLUGHOST_SOCKET": str(socket)} if socket else {})
     read, write = os.pipe()
     feed = threading.Thread(target=_feed, args=(write, stdin or b""))
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         streams = read, out.fileno(), err.fileno()
         try:
-            process = Forked([*map(str, arguments)], cwd=cwd, env=settings, streams=streams)
+            words = [*map(str, arguments)]
+            process = Forked(words, cwd=cwd, env=settings, streams=streams, refused=refused)
         finally:
             os.close(read)
             feed.start()

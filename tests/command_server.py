@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
@@ -21,6 +21,8 @@ from io import StringIO
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Final, NoReturn
+
+from .refusing_machine import refuse
 
 __all__ = ["Forked", "main"]
 
@@ -43,9 +45,16 @@ class Forked:
         cwd: Path | None,
         env: dict[str, str],
         streams: tuple[int, int, int],
+        refused: Mapping[str, int] | None = None,
     ) -> None:
+        """`refused` are system calls and the error numbers that it gets for them."""
         self._told, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "env": env}
+        request = {
+            "arguments": arguments,
+            "cwd": str(cwd or Path.cwd()),
+            "env": env,
+            "refused": dict(refused or {}),
+        }
         with theirs:
             fds = [*streams, theirs.fileno()]
             socket.send_fds(_server(), [json.dumps(request).encode()], fds)
@@ -167,6 +176,8 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     sys.argv[:] = ["plughost", *request["arguments"]]
+    if request["refused"]:
+        refuse(request["refused"])
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from plughost.sandbox.facts import Facts
 from plughost.sandbox.remedies import apparmor_profile, remedies_for
 from plughost_protocol.probing import Finding
 
-from .cli_runner import COMMAND, write_plugin
-from .refusing_machine import DOCKER, refusing
+from .cli_runner import COMMAND, plughost, write_plugin
+from .refusing_machine import DOCKER
 
 ECHO: Final = """
 from plughost_sdk import Plugin, tool
@@ -74,15 +74,12 @@ def on_machine(calls: Mapping[str, int], folder: Path, *arguments: object) -> An
     grants = folder / "config" / "plughost" / "plughost.toml"
     grants.write_text('[grants]\n"*" = ["*"]\n')
     grants.chmod(0o600)
-    prefix = refusing(calls) if calls else []
+    env = {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "state")}
+    if calls:
+        return Answer(*plughost(*arguments, cwd=folder, env=env, refused=calls))
     done = subprocess.run(
-        [*prefix, COMMAND, *map(str, arguments)],
-        env=os.environ
-        | {
-            "NO_COLOR": "1",
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_DATA_HOME": str(folder / "state"),
-        },
+        [COMMAND, *map(str, arguments)],
+        env=os.environ | {"NO_COLOR": "1"} | env,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
