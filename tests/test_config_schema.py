@@ -1,11 +1,14 @@
 """What a plugin's configuration may be: checked where it is declared and where it is given."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped] # it has no types
 
 from plughost import Host, PluginConfig
-from plughost.catalog.config_schema import ConfigSchema
+from plughost.catalog.config_schema import _KEYWORDS, _LOOSE_WORDS, ConfigSchema
 
 from .conftest import MakePlugin, trusting
 
@@ -48,6 +51,27 @@ def test_defaults_fill_what_the_operator_left_out_at_every_depth() -> None:
     assert schema.complete({})["tags"] == []
 
 
+def test_a_table_knows_every_keyword_of_json_schema_and_notes_of_ones_own() -> None:
+    known = {
+        word
+        for part in (
+            *Draft202012Validator.META_SCHEMA["allOf"],
+            {"$ref": Draft7Validator.META_SCHEMA["$id"]},
+        )
+        for word in _described_by(part["$ref"])
+    }
+    assert {"minLength", "definitions", "contains", "$ref"} < known
+    assert known | set(_LOOSE_WORDS) == _KEYWORDS
+    ConfigSchema({"key": {"type": "string", "x-label": "Key"}})
+
+
+def _described_by(uri: str) -> Iterable[str]:
+    base = "https://json-schema.org/draft/2020-12/"
+    name = uri if "://" in uri else base + uri
+    found: dict[str, Any] = REGISTRY.contents(name)["properties"]
+    return found
+
+
 def test_without_a_schema_every_value_is_taken() -> None:
     assert ConfigSchema({}).complete({"anything": [1, None]}) == {"anything": [1, None]}
 
@@ -64,6 +88,9 @@ def test_every_value_that_does_not_fit_is_named() -> None:
         ({"port": 80}, "port must be an object"),
         ({"port": {"type": "integer", "required": "yes"}}, "port.required must be true or false"),
         ({"port": {"type": "integr"}}, "integr"),
+        ({"key": {"type": "string", "requird": True}}, r"key\.requird .*did you mean 'required'\?"),
+        ({"port": {"type": "integer", "mx": 9}}, r"port\.mx .*did you mean 'max'\?"),
+        ({"port": {"ui": {}}}, r"port\.ui is no keyword of JSON Schema; a note of your own"),
         ({"port": {"type": "integer", "default": "80"}}, r"its own defaults do not fit: \$\.port"),
     ],
 )

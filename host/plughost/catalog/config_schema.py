@@ -1,7 +1,8 @@
 """What a plugin's configuration may be, and what it is where the operator says nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from typing import Any, Final
 
 from .schema import CompiledSchema, SchemaRefused
@@ -11,6 +12,18 @@ __all__ = ["ConfigSchema"]
 # Words by which a JSON Schema differs from a plain table of properties.
 _SCHEMA_WORDS: Final = {"$schema", "$ref", "allOf", "anyOf", "oneOf", "properties"}
 _LOOSE_WORDS: Final = {"min": "minimum", "max": "maximum"}
+# All of JSON Schema, draft 2020-12, and what draft 7 has besides.
+_JSON_SCHEMA: Final = """
+$anchor $comment $defs $dynamicAnchor $dynamicRef $id $ref $schema $vocabulary
+additionalItems additionalProperties allOf anyOf const contains contentEncoding
+contentMediaType contentSchema default definitions dependencies dependentRequired
+dependentSchemas deprecated description else enum examples exclusiveMaximum exclusiveMinimum
+format if items maxContains maxItems maxLength maxProperties maximum minContains minItems
+minLength minProperties minimum multipleOf not oneOf pattern patternProperties prefixItems
+properties propertyNames readOnly required then title type unevaluatedItems
+unevaluatedProperties uniqueItems writeOnly
+"""
+_KEYWORDS: Final = frozenset(_JSON_SCHEMA.split()) | set(_LOOSE_WORDS)
 
 
 class ConfigSchema:
@@ -59,6 +72,7 @@ def _as_json_schema(declared: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(  # noqa: TRY004 - a mistake in a file, not in a call
                 f"{name} must be an object such as {{'type': 'string'}}"
             )
+        _check_words(name, rule)
         words = dict(rule)
         wanted = words.pop("required", False)
         if not isinstance(wanted, bool):
@@ -70,6 +84,16 @@ def _as_json_schema(declared: Mapping[str, Any]) -> dict[str, Any]:
                 words[strict] = words.pop(loose)
         properties[name] = words
     return {"type": "object", "properties": properties, "required": required}
+
+
+def _check_words(name: str, words: Iterable[str]) -> None:
+    """Raises `ValueError` for a word that JSON Schema would pass over. `x-` begins one's own."""
+    for word in words:
+        if word in _KEYWORDS or word.startswith("x-"):
+            continue
+        near = get_close_matches(word, _KEYWORDS, n=1)
+        then = f"did you mean {near[0]!r}?" if near else "a note of your own begins with x-"
+        raise ValueError(f"{name}.{word} is no keyword of JSON Schema; {then}")
 
 
 def _with_defaults(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
