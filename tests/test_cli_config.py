@@ -199,6 +199,19 @@ def test_users_are_kept_in_the_state_folder_that_is_configured(desk: Desk) -> No
     assert list((desk.folder / "state").iterdir())
 
 
+def test_run_keeps_the_state_in_the_folder_that_is_named(desk: Desk) -> None:
+    (desk.folder / "plugins").mkdir()
+    write_plugin(desk.folder / "plugins", "demo", CODE)
+    desk.write(desk.user, "state_folder = 'other'\n[grants]\ndemo = ['*']\n")
+    socket = desk.folder / "s"
+    with running_host("plugins", "--state", "kept", socket=socket, cwd=desk.folder, env=desk.env):
+        assert (desk.folder / "kept" / "data" / "demo").is_dir()
+    assert not (desk.folder / "other").exists()
+    (desk.folder / "taken").write_text("")
+    done = desk("run", "plugins", "--state", "taken", "--socket", socket)
+    assert (done.code, "taken" in done.err) == (1, True), done
+
+
 def test_a_file_among_the_plugins_that_it_names_is_not_believed(desk: Desk) -> None:
     write_plugin(desk.folder, "demo", CODE)
     desk.write(desk.project, "folders = ['.']\n[grants]\ndemo = ['*']\n")

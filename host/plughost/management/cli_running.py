@@ -47,6 +47,10 @@ def run(
     shared_template: SharedTemplate = False,
     without: Without = None,
     require_cgroup: RequireCgroup = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="What plugins keep goes there. Default: as configured."),
+    ] = None,
     file: Grants = None,
     socket: Socket = None,
     quiet: Annotated[
@@ -71,6 +75,7 @@ def run(
         without or [],
         require_cgroup=require_cgroup,
         shared_template=shared_template,
+        state=state,
     )
     configuration = Configuration.read(output, given)
     config = configuration.host()

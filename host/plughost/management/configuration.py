@@ -41,6 +41,7 @@ class Options:
     without: Sequence[Layer] = ()
     require_cgroup: bool = False
     shared_template: bool = False
+    state: Path | None = None
 
     def settings(self) -> Settings:
         """The same as settings."""
@@ -58,6 +59,8 @@ class Options:
             made.append((("sandbox", "require_cgroup"), True, "--require-cgroup"))
         if self.shared_template:
             made.append((("shared_template",), True, "--shared-template"))
+        if self.state is not None:
+            made.append((("state_folder",), str(self.state), "--state"))
         settings = Settings({}, [])
         for keys, value, option in made:
             settings.add(read_option(keys, value, option))
