@@ -77,6 +77,25 @@ def test_where_nothing_is_the_places_are_named(desk: Desk) -> None:
         assert str(place) in done.err
 
 
+def test_check_without_a_folder_looks_where_run_does(desk: Desk) -> None:
+    done = plughost("check", cwd=desk.here, env=desk.env)
+    assert (done.code, "./src/plugins" in done.err) == (2, True)
+    tool = write_plugin(desk.user, "tool", CODE)
+    (desk.local / "broken").mkdir()
+    (desk.local / "broken" / "manifest.json").write_text("{")
+    done = plughost("check", cwd=desk.here, env=desk.env)
+    assert done.code == 1
+    assert f"ok tool  {tool}" in done.out
+    assert "failed broken" in done.out
+    (desk.here / "mine").mkdir()
+    write_plugin(desk.here / "mine", "own", CODE)
+    config = desk.here / "conf.toml"
+    config.write_text('folders = ["mine"]\n[grants]\n"*" = ["*"]\n')
+    config.chmod(0o600)
+    checked = plughost("check", "--json", "--file", config, cwd=desk.here, env=desk.env).json
+    assert [(verdict["id"], verdict["ok"]) for verdict in checked] == [("own", True)]
+
+
 def test_a_plugin_on_the_search_path_is_granted_without_its_folder(
     desk: Desk, tmp_path: Path
 ) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import anyio
 from msgspec import Struct
 
-from plughost.catalog.discovery import discover
 from plughost.catalog.manifest_files import other_sources
 from plughost.errors import ManifestError
 from plughost.host import Host
@@ -16,6 +15,7 @@ from .background import on_interrupt
 from .configuration import Configuration, Options
 from .control import ToolInfo
 from .exit_codes import ExitCode
+from .folders import look_in
 from .listing import tool_table
 from .local_host import host_for_once
 from .output import Cell, Output
@@ -74,7 +74,7 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
     configuration = Configuration.read(output, options)
     config, folders = configuration.host(), configuration.folders
     warn_of_waived(output, config.sandbox)
-    _, refused = discover(folders)
+    refused = look_in(folders).refused
     verdicts = [
         _Verdict(
             path=str(found.root),

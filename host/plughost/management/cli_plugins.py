@@ -44,7 +44,10 @@ def new(
 
 @app.command()
 def check(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR")],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DIR", help="Plugins, or where they are. Default: the search path."),
+    ] = None,
     without: Without = None,
     file: Grants = None,
     json: Json = False,
@@ -53,7 +56,7 @@ def check(
     from .check import check_plugins
     from .configuration import Options
 
-    options = Options(folders, file, without=without or [])
+    options = Options(folders or [], file, without=without or [])
     finish(json, lambda output: check_plugins(output, options))
 
 

@@ -27,11 +27,14 @@ __all__ = ["LocalHost", "host_for_once"]
 
 @asynccontextmanager
 async def host_for_once(folders: Sequence[Path], config: HostConfig) -> AsyncIterator[Host]:
-    """A host that restarts nothing, and whose end waits for no call that was given up."""
+    """A host that restarts nothing, and whose end waits for no call that was given up.
+
+    Without a folder it runs what is on the search path.
+    """
     logging.getLogger("plughost").addHandler(logging.NullHandler())
     plugins = {name: replace(plugin, restart=None) for name, plugin in config.plugins.items()}
     config = replace(config, restart=Restart(mode="never"), plugins=plugins)
-    async with Host(folders, config) as host:
+    async with Host(folders or None, config) as host:
         try:
             yield host
         finally:
