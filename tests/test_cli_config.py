@@ -118,6 +118,18 @@ def test_check_names_every_mistake_of_every_file(desk: Desk) -> None:
     assert (refused.code, f"{desk.system}:2:10" in refused.err) == (1, True)
 
 
+def test_check_sees_a_secret_that_could_not_be_sent_without_reading_it(desk: Desk) -> None:
+    desk.write(
+        desk.project,
+        "[plugins.a]\nprivate_hosts = ['db']\n"
+        "secrets.fine = {file = 'none', hosts = ['db', '*.example.com:8443']}\n"
+        "secrets.s = {env = 'NOT_SET', hosts = ['https://api.example.com']}\n",
+    )
+    done = desk("config", "check")
+    assert done.out.startswith("error: plughost.toml:4:1: plugins.a.secrets.s: 'https://api"), done
+    assert len(done.out.splitlines()) == 1
+
+
 def test_set_keeps_comments_and_writes_nothing_that_cannot_be(desk: Desk) -> None:
     text = "# my own\ncall_depth = 4 # deep\n\n[limits] # of all\nmemory = '100MB'\n"
     desk.write(desk.project, text)

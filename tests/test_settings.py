@@ -220,6 +220,16 @@ MISTAKES = [
     ("[plugins.a]\nsecrets.s = {env = 'X', file = 'y', hosts = ['x.com']}\n", "with one of env"),
     ("[plugins.a]\nsecrets.s = {keyring = 'x', hosts = ['x.com']}\n", "must be SERVICE/NAME"),
     ("[plugins.a]\nsecrets.s = {env = 'X', hosts = ['x.com'], port = 1}\n", "port is not known"),
+    (
+        "[plugins.a]\nsecrets.s = {env = 'X', hosts = ['x.com/y']}\n",
+        "2:1: plugins.a.secrets.s: 'x.com",
+    ),
+    ("[plugins.a]\nsecrets.s = {env = 'X', hosts = ['*.com']}\n", "2:1: plugins.a.secrets.s: "),
+    ("[plugins.a]\nsecrets.s = {env = 'X', hosts = ['db']}\n", "2:1: plugins.a.secrets.s: 'db'"),
+    (
+        "[plugins.a]\nsecrets.S = {env = 'X', hosts = ['x.com']}\n",
+        "plugins.a.secrets.S: its name is",
+    ),
     ("[plugins.a.config]\nx.secret.name = 'y'\n", "secret must be a table with one of env"),
     ("[grants]\na = ['fly:high']\n", "2:6: grants.a[0]: there is no permission"),
 ]
@@ -358,6 +368,16 @@ def test_a_secret_that_is_not_there_is_told_unless_its_plugin_is_disabled(file: 
     with pytest.raises(ConfigError, match=r":3:1: plugins\.a\.secrets\.s: the variable NOT_SET"):
         load_config(toml(file, text.format("true")))
     assert not load_config(toml(file, text.format("false"))).of("a").secrets
+
+
+def test_a_secret_that_cannot_be_sent_is_told_with_its_place_and_not_its_value(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "geheim")
+    toml(file, "[plugins.a]\nsecrets.s = {env = 'TOKEN', hosts = ['x.com']}\n")
+    with pytest.raises(ConfigError, match=r":2:1: plugins\.a\.secrets\.s: .* 8 to 4096") as caught:
+        load_config(file)
+    assert "geheim" not in str(caught.value)
 
 
 BACKEND = """

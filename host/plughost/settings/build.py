@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+from plughost.catalog.secret_form import check_secret_value, secret_rules
 from plughost.config import HostConfig, PluginConfig
 from plughost.errors import ConfigError, HostMisuse
+from plughost.service_config import Secret
 
 from .origin import Setting, Settings
 from .secret_sources import SecretSource, reveal
@@ -74,17 +76,19 @@ class _Builder:
             if name in given
         }
         plugin = self.table(PluginConfig(**shared), keys)
+        reads = with_secrets and plugin.enabled
         secrets: dict[str, Any] = {}
         config: dict[str, Any] = {}
         for made, setting in below.items():
-            if made[2] not in ("secrets", "config") or not (with_secrets and plugin.enabled):
+            if made[2] not in ("secrets", "config"):
                 continue
             name, value = made[3], setting.value
             try:
                 if made[2] == "config":
-                    config[name] = reveal(value)
+                    config |= {name: reveal(value)} if reads else {}
                 elif isinstance(value, SecretSource):
-                    secrets[name] = value.secret()
+                    secret_rules(name, value.hosts, plugin.private_hosts)
+                    secrets |= {name: _good(value.secret())} if reads else {}
             except ValueError as exc:
                 self.problems.append(setting.origin.error(f"{'.'.join(made)}: {exc}"))
         return replace(plugin, secrets=secrets, config=config)
@@ -120,6 +124,12 @@ class _Builder:
         culprit = below[(named or mine)[0]]
         problem = re.sub(r"^\w+(?=\.)|^\w+(?=:)", ".".join(keys), str(exc))
         return culprit.origin.error(problem.lstrip("."))
+
+
+def _good(secret: Secret) -> Secret:
+    """The same. Raises `ValueError`, which does not tell its value."""
+    check_secret_value(secret.value)
+    return secret
 
 
 def _mapping(below: Mapping[Keys, Setting], depth: int, kind: Any) -> dict[Any, Any]:

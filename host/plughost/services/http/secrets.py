@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus
 
 from plughost.catalog.host_names import HostRule
+from plughost.catalog.secret_form import check_secret_value, secret_rules
 from plughost.errors import HostMisuse
 from plughost.service_config import Secret
 from plughost.services.http.url import Url
@@ -17,11 +18,6 @@ from plughost.services.http.url import Url
 __all__ = ["Redactor", "SecretBox", "SecretRefused", "names_a_secret"]
 
 _PLACE: Final = re.compile(r"\{\{\s*secret:([^{}]*)\}\}")
-_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-# Shorter ones would be found by chance in any text that comes back.
-_MIN_LENGTH: Final = 8
-_MAX_LENGTH: Final = 4096  # some servers take no longer header
-_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
 def names_a_secret(text: str) -> bool:
@@ -51,9 +47,11 @@ class SecretBox:
         self._needles: list[_Needle] = []
         for name, secret in secrets.items():
             try:
-                self._held[name] = _Held(secret, _rules(name, secret, private_hosts))
+                rules = secret_rules(name, secret.hosts, private_hosts)
+                check_secret_value(secret.value)
             except ValueError as exc:
                 raise HostMisuse(f"the secret {name!r} of plugin {plugin_id!r}: {exc}") from None
+            self._held[name] = _Held(secret, rules)
             self._needles += _needles(name, secret.value)
         # The longest first: a form that is part of another must not break it up.
         self._needles.sort(key=lambda needle: -len(needle.form))
@@ -152,21 +150,6 @@ def _overlap(data: bytes, form: bytes) -> int:
             return len(data) - start
         start += 1
     return 0
-
-
-def _rules(name: str, secret: Secret, private_hosts: Collection[str]) -> tuple[HostRule, ...]:
-    if not _NAME.fullmatch(name):
-        raise ValueError("its name is no name of lower-case letters, digits, - and _")
-    if not _MIN_LENGTH <= len(secret.value) <= _MAX_LENGTH or not _VALUE.fullmatch(secret.value):
-        raise ValueError(
-            f"its value must be {_MIN_LENGTH} to {_MAX_LENGTH} printable ASCII characters, "
-            "without a space at an end"
-        )
-    hosts: object = secret.hosts
-    # A text is a sequence of letters, none of which is the host that was meant.
-    if isinstance(hosts, str) or not hosts:
-        raise ValueError('it names no host that it is for: hosts=("api.example.com",)')
-    return tuple(HostRule.parse(host, allow_private=private_hosts) for host in secret.hosts)
 
 
 def _needles(name: str, value: str) -> list[_Needle]:
