@@ -100,6 +100,27 @@ def test_grants_are_read_again_before_a_plugin_is_loaded(tmp_path: Path, socket:
         assert plughost("load", "late", socket=socket).code == 0
 
 
+def test_plugins_that_sleep_are_listed_called_and_activated(tmp_path: Path, socket: Path) -> None:
+    for name, activation in (("calm", "tool"), ("ready", "command:report")):
+        Versions(tmp_path / "plugins", name, activation=[activation]).write(1)
+    with running_host(tmp_path / "plugins", "--state", tmp_path, socket=socket):
+        assert plughost("call", "calm.version", "number=1", socket=socket).code == 0
+        assert plughost("activate", "report", socket=socket).out == "ready active\n"
+        assert plughost("activate", "nothing", "--json", socket=socket).json == []
+    with running_host(tmp_path / "plugins", "--state", tmp_path, socket=socket):
+        listed = plughost("list", "--json", socket=socket)
+        assert listed.code == 0
+        assert {(p["id"], p["state"], p["pid"]) for p in listed.json} == {
+            ("calm", "sleeping", None),
+            ("ready", "sleeping", None),
+        }
+        names = [tool["name"] for tool in plughost("tools", "--json", socket=socket).json]
+        assert names == ["calm.version", "ready.version"]
+        assert plughost("disable", "--all", socket=socket).out == (
+            "ready 1.0.0 disabled\ncalm 1.0.0 disabled\n"
+        )
+
+
 def test_wrong_usage_is_told(host: Process, socket: Path) -> None:
     assert plughost("reload", socket=socket).code == 2
     assert plughost("reload", "base", "--all", socket=socket).code == 2

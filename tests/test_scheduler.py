@@ -114,6 +114,10 @@ class Plugins:
     def active(self, plugin_id: str) -> bool:
         return plugin_id not in self.down | self.off
 
+    def wake(self, plugin_id: str, by: str) -> bool:
+        assert by == "schedule"
+        return self.active(plugin_id)
+
     def disabled(self, plugin_id: str) -> bool:
         return plugin_id in self.off
 

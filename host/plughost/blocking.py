@@ -163,6 +163,10 @@ class BlockingHost:
         """As `Host.disable`."""
         self._portal.call(partial(self._host.disable, plugin_id, deadline=deadline))
 
+    def activate(self, command: str, *, deadline: float = COMMAND_DEADLINE) -> list[str]:
+        """As `Host.activate`."""
+        return self._portal.call(partial(self._host.activate, command, deadline=deadline))
+
     def command(
         self,
         command: str,

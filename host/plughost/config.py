@@ -141,6 +141,9 @@ class Limits:
     """After so long, the worker is replaced by a new one; None: never for that."""
     recycle_memory: int | None = None
     """From so much resident memory on, the worker is replaced by a new one; None: never."""
+    idle_after: Seconds = 300.0
+    """Without a call or request for so long, the worker of a plugin that is started at its first
+    use is ended."""
 
     def __post_init__(self) -> None:
         parsers = (("memory", parse_bytes), ("cpu", parse_share), ("recycle_memory", parse_bytes))
@@ -311,6 +314,8 @@ class PluginConfig:
     config: Mapping[str, Any] = field(default_factory=dict)
     """The plugin's own values, which it sees as `api.config`; a `SecretText` as its text."""
     enabled: bool = True
+    activation: tuple[str, ...] | None = None
+    """What starts it, in place of what its manifest says: `("start",)`, `("tool", "event")`."""
     rates: Rates | None = None
     sandbox: Sandbox | None = None
     python: str = ""

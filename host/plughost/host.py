@@ -11,6 +11,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
+from plughost.catalog.activation import Activation
 from plughost.config import HostConfig
 from plughost.errors import HostMisuse, PlughostError
 from plughost.exchange.calls import CallContext, Outcome
@@ -61,6 +62,7 @@ class Host:
         self.config = config or HostConfig()
         check_grants(self.config.grants)
         check_http(self.config)
+        Activation.check(self.config)
         self.grants = self.config.grants
         """What is granted to what is loaded from now on; what runs keeps what it has."""
         places = None if folders is None else [Path(folder) for folder in folders]
@@ -346,6 +348,14 @@ class Host:
     async def disable(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
         """Have a plugin not called any more; its worker lives on, with what it holds."""
         await self._commands.disable(plugin_id, deadline)
+
+    async def activate(self, command: str, *, deadline: float = COMMAND_DEADLINE) -> list[str]:
+        """Start the plugins that name this command in their `activation`; the ids of all of them.
+
+        For an application that has commands, before it lets plugins handle one. Raises
+        `NotRunning`, `CommandTimeout`.
+        """
+        return await self._commands.activate(command, deadline)
 
     async def command(
         self,

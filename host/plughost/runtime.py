@@ -22,6 +22,8 @@ from plughost.exchange.tool_calls import ToolCaller
 from plughost.exchange.tools import ToolRegistry
 from plughost.lifecycle.callbacks import Callbacks
 from plughost.lifecycle.health import HealthMonitor
+from plughost.lifecycle.idling import Idling
+from plughost.lifecycle.offered import OfferedStore
 from plughost.lifecycle.quarters import SharedQuarters
 from plughost.lifecycle.recycling import Recycler
 from plughost.lifecycle.roster import Roster
@@ -66,10 +68,12 @@ class Runtime:
         self._machine = this_machine()
         self._templates = Templates(reactor, self._machine, shared=config.shared_template)
         self._watch = ResourceWatch(config.totals, reactor.now, roster.live_workers)
+        self._offered = OfferedStore(config.state)
+        self._idling = Idling(roster.plugins, self._offered, reactor)
         self.health = HealthMonitor(roster.plugins, config.health, reactor)
         self.tools = ToolRegistry(roster.not_running)
         caller = Caller(reactor, config.call_depth)
-        self.caller = ToolCaller(self.tools, caller)
+        self.caller = ToolCaller(self.tools, caller, roster.comes)
         plugins = Callbacks(roster.plugins)
         bus.attach(reactor, plugins, plugins.note)
         ToolEvents(bus, self.caller.observe)
@@ -133,7 +137,9 @@ class Runtime:
 
     async def start(self) -> None:
         """Start all plugins, and tell who waits for that."""
-        await self._roster.start_all()
+        await self._roster.start_all(self._idling)
+        self._reactor.spawn(self._idling.learn)
+        await self._idling.learned()
         await self._hooks.moments.startup()
         self._bus.post("system:startup", None, Origin(HOST))
 
@@ -158,6 +164,8 @@ class Runtime:
             registries=self.services,
             config=config,
             restart_gate=anyio.Semaphore(config.restarts_at_once),
+            offered=self._offered,
+            make_room=self._idling.make_room,
             live_workers=roster.live_workers,
             grants=grants,
             protected=lambda: protected_paths(roster.roots, config.state_folder),
@@ -167,7 +175,7 @@ class Runtime:
         """Begin what looks at the plugins again and again."""
         disk = DiskWatch(self._reactor.now, self._roster.live_workers)
         recycler = Recycler(self._roster.plugins, self.usage, self._reactor)
-        for watch in (self._watch, disk, self.health, recycler):
+        for watch in (self._watch, disk, self.health, recycler, self._idling):
             tasks.start_soon(watch.run)
 
     async def _stop(self) -> None:

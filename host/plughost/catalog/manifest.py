@@ -12,6 +12,7 @@ from plughost.units import format_bytes, parse_bytes, parse_share
 from plughost_protocol import __version__
 from plughost_protocol.services import ServiceName
 
+from .activation import Activation, ActivationEntry
 from .asks import Ask, Asked, read_asks
 from .config_schema import ConfigSchema
 from .dependencies import Dependencies, Dependency, read_dependencies
@@ -95,6 +96,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     """The oldest plughost that it runs on."""
     requires_python: Annotated[str, Meta(max_length=200)] = ""
     """The Python versions that its worker may have, such as `>=3.11`."""
+    activation: Annotated[list[ActivationEntry], Meta(max_length=100)] = []
+    """What starts it: `start`, with the host, if nothing is named; or, at its first use, `tool`,
+    `service`, `event`, `event:PATTERN`, `hook`, `schedule`, `command:NAME`."""
 
     def asks(self) -> tuple[Ask, ...]:
         """The permissions that it asks for."""
@@ -107,6 +111,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def provides(self) -> tuple[str, ...]:
         """The services that it says it provides."""
         return tuple(dict.fromkeys([*self.services, *self.capabilities.provides_services]))
+
+    def activated(self) -> Activation:
+        """What starts it."""
+        return Activation.parse(self.activation)
 
     def as_told(self) -> dict[str, Any]:
         """Its fields as the plugin sees them: permissions and dependencies are plain texts."""
@@ -221,6 +229,10 @@ def _meaning_problems(manifest: Manifest) -> list[str]:
                 parse(value)
         except ValueError as exc:
             problems.append(f"limits.{name}: {exc}")
+    try:
+        manifest.activated()
+    except ValueError as exc:
+        problems.append(f"activation: {exc}")
     try:
         ConfigSchema(manifest.config_schema)
     except ValueError as exc:

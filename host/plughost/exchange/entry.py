@@ -5,13 +5,15 @@ import binascii
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Final, Protocol
 
-from plughost.catalog.schema import CompiledSchema, SchemaRefused
+from plughost.catalog.schema import CompiledSchema, SchemaProblem, SchemaRefused
 from plughost.config import Limits
 from plughost.errors import InvalidParams, PlughostError, ToolError
 from plughost.pace import Pace
 from plughost.rpc.calls import CallTimes
+from plughost.rpc.standing import StandIn
 from plughost.rpc.worker import Worker
 from plughost_protocol import CallMeta, ErrorCode, ToolSpec, encode
 
@@ -114,10 +116,11 @@ class Entry:
         offer = f"{kind} {label}"
         if spec.input_schema.get("type", "object") != "object":
             raise OfferRefused(offer, "its input_schema must have the type 'object'")
+        make = _Remembered if isinstance(terms, StandIn) else CompiledSchema
         with provider.budget.spend(offer):
             try:
-                self._input = CompiledSchema(spec.input_schema)
-                self._output = spec.output_schema and CompiledSchema(spec.output_schema)
+                self._input = make(spec.input_schema)
+                self._output = spec.output_schema and make(spec.output_schema)
             except SchemaRefused as exc:
                 raise OfferRefused(offer, str(exc)) from exc
         self._base64 = _base64_fields(spec.input_schema)
@@ -157,6 +160,26 @@ class Entry:
             return base64.b64decode(text, validate=True)
         except binascii.Error as exc:
             raise InvalidParams(self.label, [f"$.{name} is not base64: {exc}"]) from exc
+
+
+class _Remembered:
+    """A schema that was accepted when a worker offered it; compiled when it is first used.
+
+    Before that, the plugin may sleep for days, among a thousand others.
+    """
+
+    def __init__(self, schema: Mapping[str, object]) -> None:
+        self._schema = schema
+
+    def accepts(self, value: object) -> bool:
+        return self._compiled.accepts(value)
+
+    def explain(self, value: object) -> list[SchemaProblem]:
+        return self._compiled.explain(value)
+
+    @cached_property
+    def _compiled(self) -> CompiledSchema:
+        return CompiledSchema(self._schema)
 
 
 def _base64_fields(schema: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ import anyio.lowlevel
 
 from plughost.catalog.discovery import Found
 from plughost.errors import InvalidParams, Superseded, UnknownService
-from plughost.rpc.standing import Standing
-from plughost.rpc.worker import Worker
+from plughost.rpc.standing import Registrant, Standing
 from plughost_protocol.services import SERVICE_PREFIX, MethodSpec, ProvideService
 
 from .entry import Entry, OfferRefused, Provider, Terms
@@ -154,7 +153,7 @@ class ServiceRegistry:
                 return plugin
         raise UnknownService(name, self._provided)
 
-    async def provide(self, worker: Worker, params: ProvideService) -> None:
+    async def provide(self, worker: Registrant, params: ProvideService) -> None:
         """Take a service in. Raises `OfferRefused`, `Superseded`."""
         plugin_id = worker.plugin_id
         self._check(worker, params)
@@ -164,7 +163,7 @@ class ServiceRegistry:
             self._gone.pop(params.name, None)
             self._place_of(worker)[params.name] = provided
 
-    def withdraw(self, worker: Worker, name: str) -> None:
+    def withdraw(self, worker: Registrant, name: str) -> None:
         """Take a service of this worker out. Raises `UnknownService`."""
         own = self._own(worker)
         if name not in own:
@@ -196,18 +195,18 @@ class ServiceRegistry:
         """What the plugin provides to others."""
         return {n: p for n, p in self._provided.items() if p.provider.id == plugin_id}
 
-    def _place_of(self, worker: Worker) -> dict[str, Provided]:
+    def _place_of(self, worker: Registrant) -> dict[str, Provided]:
         """Where the services of this worker are kept, among others' perhaps."""
         if worker.standing is Standing.LOADING:
             return self._loading.get(worker.plugin_id, self._provided)
         return self._provided
 
-    def _own(self, worker: Worker) -> dict[str, Provided]:
+    def _own(self, worker: Registrant) -> dict[str, Provided]:
         """What this worker has provided."""
         place = self._place_of(worker)
         return {n: p for n, p in place.items() if p.provider.id == worker.plugin_id}
 
-    def _check(self, worker: Worker, params: ProvideService) -> None:
+    def _check(self, worker: Registrant, params: ProvideService) -> None:
         plugin_id = worker.plugin_id
         if worker.standing is Standing.OUTGOING:
             raise Superseded(plugin_id, f"service {params.name}")

@@ -1,7 +1,7 @@
 """Calls of tools, by their names."""
 
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from plughost.errors import NotRunning, PlughostError, UnknownTool
@@ -44,9 +44,16 @@ class CallMiddleware(Protocol):
 class ToolCaller:
     """Calls tools for the application, and for plugins."""
 
-    def __init__(self, registry: ToolRegistry, caller: Caller) -> None:
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        caller: Caller,
+        comes: Callable[[str, float], Awaitable[None]],
+    ) -> None:
+        """`comes` waits for a plugin for so many seconds; raises `NotRunning`, `CallTimeout`."""
         self._registry = registry
         self._caller = caller
+        self._comes = comes
         self._observer: CallObserver | None = None
         self._middleware: CallMiddleware | None = None
 
@@ -62,8 +69,11 @@ class ToolCaller:
     def call(
         self, name: str, params: Mapping[str, Any], context: CallContext | None = None
     ) -> Coroutine[Any, Any, Any]:
-        """The tool's result. Raises what `Host.call` says, what `find` does at once."""
-        entry = self._registry.find(name)
+        """The tool's result. Raises what `Host.call` says, `UnknownTool` at once."""
+        try:
+            entry = self._registry.find(name)
+        except NotRunning:
+            return self._call_what_comes(name, params, context)
         context = in_chain(context)
         if self._observer is None and self._middleware is None:
             return self._caller.call(entry, params, context)
@@ -73,7 +83,7 @@ class ToolCaller:
         self, name: str, params: Mapping[str, Any], context: CallContext | None = None
     ) -> AsyncGenerator[Any, None]:
         """The tool's items as they come; of a tool that does not stream, its one result."""
-        entry = self._registry.find(name)
+        entry = await self._find(name, context)
         context = in_chain(context)
         if not entry.streams:
             yield await self._observed(entry, params, context)
@@ -99,10 +109,26 @@ class ToolCaller:
         context, within = self._caller.nested(request, name, params.timeout)
         arguments = decode_params(name, params.params)
         try:
-            entry = self._registry.find(name)
+            entry = await self._find(name, context, within)
         except NotRunning as exc:  # why it does not is the operator's to know
             raise NotRunning(exc.plugin_id, exc.state) from None
         return await self._observed(entry, arguments, context, within, request.plugin_id)
+
+    async def _call_what_comes(
+        self, name: str, params: Mapping[str, Any], context: CallContext | None
+    ) -> Any:
+        return await self._observed(await self._find(name, context), params, in_chain(context))
+
+    async def _find(
+        self, name: str, context: CallContext | None, within: float = math.inf
+    ) -> ToolEntry:
+        """The tool, also of a plugin that has still to be loaded before it says what it offers."""
+        try:
+            return self._registry.find(name)
+        except NotRunning as exc:
+            wanted = None if context is None else context.timeout
+            await self._comes(exc.plugin_id, min(wanted or math.inf, within))
+            return self._registry.find(name)
 
     async def _observed(
         self,

@@ -80,6 +80,8 @@ class ToolRegistry:
     def __init__(self, not_running: Callable[[str], NotRunning | None]) -> None:
         """`not_running` tells of a plugin's id why it does not run, if it should."""
         self._entries: dict[str, ToolEntry] = {}
+        self._names: dict[str, list[str]] = {}
+        """Those of each plugin."""
         self._not_running = not_running
 
     def find(self, name: str) -> ToolEntry:
@@ -104,20 +106,29 @@ class ToolRegistry:
         if entry.tool.name in self._entries:
             raise OfferRefused(f"tool {entry.tool.name}", "the name is taken: unregister it first")
         self._entries[entry.tool.name] = entry
+        self._names.setdefault(entry.tool.plugin, []).append(entry.tool.name)
 
     def remove(self, name: str) -> None:
         """Raises `UnknownTool`."""
-        if self._entries.pop(name, None) is None:
+        entry = self._entries.pop(name, None)
+        if entry is None:
             raise UnknownTool(name, self._entries)
+        self._names[entry.tool.plugin].remove(name)
 
     def replace(self, plugin_id: str, entries: list[ToolEntry]) -> None:
         """Exchange all tools of one plugin in one step."""
-        kept = {n: e for n, e in self._entries.items() if e.tool.plugin != plugin_id}
-        self._entries = kept | {entry.tool.name: entry for entry in entries}
+        for name in self._names.pop(plugin_id, ()):
+            del self._entries[name]
+        for entry in entries:
+            self.add(entry)
+
+    def count(self, plugin_id: str) -> int:
+        """How many one plugin has."""
+        return len(self._names.get(plugin_id, ()))
 
     def _missing(self, name: str) -> PlughostError:
         plugin_id = _plugin_in(name)
-        if any(entry.tool.plugin == plugin_id for entry in self):
+        if self.count(plugin_id):
             return UnknownTool(name, self._entries)
         return self._not_running(plugin_id) or UnknownTool(name, self._entries)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from plughost.services.plugins import WakenBy
 from plughost.services.router import Request
 from plughost_protocol import CallMeta, ToolSpec
 
@@ -22,6 +23,10 @@ class Callbacks:
         """Whether the plugin takes calls now."""
         plugin = self._plugins.get(plugin_id)
         return plugin is not None and plugin.active_worker is not None
+
+    def wake(self, plugin_id: str, by: WakenBy) -> bool:
+        """Whether the plugin takes calls now, or is started because of this."""
+        return self._plugins[plugin_id].wake_by(by)
 
     def disabled(self, plugin_id: str) -> bool:
         """Whether someone has disabled the plugin."""

@@ -1,7 +1,7 @@
 """A plugin as who calls it sees it: the worker that answers, the wait for one, the counters."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -17,6 +17,9 @@ from .changes import Changes
 from .states import State
 
 __all__ = ["Callee", "PluginStats"]
+
+_COMING: Final = (State.LOADING, State.RESTARTING, State.ACTIVE)
+"""A worker is there, or is about to be."""
 
 
 @dataclass(slots=True)
@@ -57,12 +60,16 @@ class Callee:
         """The limits of its worker."""
         raise NotImplementedError
 
+    def wake(self) -> bool:
+        """Whether a worker is started because somebody needs it: it sleeps."""
+        raise NotImplementedError
+
     async def wait_for_worker(self, timeout: float) -> Worker:
         """The worker, once there is one. Raises `TimeoutError`, `NotRunning`, `Overloaded`."""
         with anyio.fail_after(timeout):
             while self.active_worker is None:
                 # Still active without a worker: it has died, and what follows is being decided.
-                if self._state not in (State.LOADING, State.RESTARTING, State.ACTIVE):
+                if self._state not in _COMING and not self.wake():
                     raise NotRunning(self.id, self._state, self.error)
                 if len(self._callers) >= self.limits.calls_in_flight:
                     raise Overloaded(self.id, "calls waiting", self.limits.calls_in_flight)
@@ -86,7 +93,7 @@ class Callee:
         meta = meta or CallMeta()
         try:
             worker = self.active_worker
-            if worker is None and not wait:
+            if worker is None and not wait and not self.wake():
                 raise NotRunning(self.id, self._state, self.error)
             if worker is None:
                 try:

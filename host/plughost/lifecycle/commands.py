@@ -18,6 +18,7 @@ from plughost.catalog.discovery import Found, discover
 from plughost.catalog.manifest import MANIFEST, read_manifest
 from plughost.catalog.start_order import start_order
 from plughost.errors import (
+    CommandTimeout,
     HostMisuse,
     ManifestError,
     PlughostError,
@@ -118,6 +119,19 @@ class Commands:
         plugin = self._roster.plugin(plugin_id)
         await plugin.turns.take("disable", deadline, lambda: self._disable(plugin))
 
+    async def activate(self, command: str, deadline: float = DEADLINE) -> list[str]:
+        """Start the plugins that name this command; their ids.
+
+        Raises `NotRunning` for one that cannot be started, `CommandTimeout`.
+        """
+        named = [p for p in self._plugins.values() if command in p.activation.commands]
+        for plugin in named:
+            try:
+                await plugin.wait_for_worker(deadline)
+            except TimeoutError:
+                raise CommandTimeout(plugin.id, "activate", deadline, "") from None
+        return [plugin.id for plugin in named]
+
     # Many
 
     async def run(
@@ -178,7 +192,7 @@ class Commands:
                 return list(self._roster.in_state(State.ACTIVE, State.RESTARTING))
             case "enable":
                 return list(self._roster.in_state(State.DISABLED))
-        return list(self._roster.in_state(State.ACTIVE))
+        return list(self._roster.in_state(State.ACTIVE, State.SLEEPING))
 
     def _in_order(self, command: str, names: Sequence[str]) -> list[str]:
         order = self._roster.sorted(dict.fromkeys(names))
@@ -239,7 +253,7 @@ class Commands:
         if plugin.state in _LOADABLE:
             await self._load(plugin)
             return
-        if plugin.state not in (State.ACTIVE, State.RESTARTING):
+        if not plugin.can_be_swapped:
             remedy = ": enable it first" if plugin.state is State.DISABLED else ""
             raise HostMisuse(f"plugin {plugin.id!r} is {plugin.state}{remedy}")
         found = await _read_again(plugin)

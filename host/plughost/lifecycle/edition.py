@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import anyio
+import anyio.to_thread
 
+from plughost.catalog.activation import Activation
 from plughost.catalog.config_schema import ConfigSchema
 from plughost.catalog.discovery import Found
 from plughost.config import HostConfig, Limits, revealed, without_secrets
@@ -16,16 +19,18 @@ from plughost.exits import Cause, WorkerExit
 from plughost.policy.policy import Policy
 from plughost.policy.rates import RateLimiter
 from plughost.rpc.assignment import Assignment
+from plughost.rpc.standing import StandIn
 from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook
 from plughost.units import parse_bytes, parse_share
 from plughost_protocol import Call
 
+from .offered import Offered, offered_key
 from .offers import Offers
 from .quarters import Lease, Quarters
 from .surroundings import Surroundings
 
-__all__ = ["Edition", "EditionOwner", "limits_for"]
+__all__ = ["Edition", "EditionOwner", "NoRoom", "limits_for"]
 
 
 class EditionOwner(Provider, Protocol):
@@ -36,6 +41,10 @@ class EditionOwner(Provider, Protocol):
 
     def on_worker_exit(self, edition: "Edition", worker: Worker, exit: WorkerExit) -> None:
         """A worker of the edition is dead and reaped."""
+
+
+class NoRoom(StartFailed):
+    """Raised when the host runs as many workers as it may."""
 
 
 class Edition:
@@ -51,7 +60,6 @@ class Edition:
         """`config` is the operator's, defaults not filled in."""
         self.found = found
         self.config = config
-        self.config_schema = ConfigSchema(found.manifest.config_schema)
         self.limits = limits_for(found, around.config)
         self.policy = Policy(owner.id, found.manifest.asks(), around.grants())
         self.timeout = found.manifest.limits.timeout or self.limits.call_timeout
@@ -61,9 +69,24 @@ class Edition:
         self.worker: Worker | None = None
         self.since = 0.0
         """When its worker was ready, on the reactor's clock; 0 before."""
+        own = around.config.of(owner.id)
+        self.activation = Activation.parse(
+            found.manifest.activation if own.activation is None else own.activation
+        )
+        """What starts it."""
+        self.offered: Offered | None = None
+        """What its worker offered when it was loaded; of a plugin that is started at its first
+        use, else nobody asks."""
+        self.stand_in = StandIn(owner.id, self.limits, self.timeout)
+        """In the place of its worker, while the plugin sleeps."""
         self._owner = owner
         self._around = around
         self._draining: anyio.CancelScope | None = None
+
+    @cached_property
+    def config_schema(self) -> ConfigSchema:
+        """What its configuration may be."""
+        return ConfigSchema(self.found.manifest.config_schema)
 
     @property
     def live_worker(self) -> Worker | None:
@@ -87,10 +110,12 @@ class Edition:
         lease = await self.quarters.prepare()
         most = around.config.totals.workers
         # Not its own: a worker that is being replaced has its place already.
+        if most is not None:
+            await around.make_room(plugin_id, most)
         others = [worker for worker in around.live_workers() if worker.plugin_id != plugin_id]
         if most is not None and len(others) >= most:
             reason = f"the host runs {most} workers, as many as its total allows"
-            raise StartFailed(plugin_id, reason)
+            raise NoRoom(plugin_id, reason)
         return lease, values
 
     async def load(self, lease: Lease, values: Mapping[str, Any]) -> list[ToolEntry]:
@@ -113,15 +138,43 @@ class Edition:
             self._owner.log,
             self,
         )
-        for registry in self._around.registries:
-            registry.on_loading(self._owner.id)
+        key, record = "", None
+        if self.activation.is_lazy:
+            key, record = await self.key(), self._around.services.record(worker)
+        self._tell_loading()
         description = await worker.start()
         try:
-            return await self.offers.prepare(description, worker)
+            entries = await self.offers.prepare(description, worker)
         except PlughostError as exc:  # what it offers is not acceptable
             worker.end(Cause.LOAD_FAILED, str(exc))
             await worker.wait()
             raise StartFailed(self._owner.id, str(exc), worker.exit) from exc
+        if record is not None and not record.is_too_long:
+            # Its files may have changed while they were read.
+            same = key == await self.key()
+            self.offered = Offered(key if same else "", description, record.made)
+        return entries
+
+    async def key(self) -> str:
+        """What decides what it offers, as it is now; empty where it cannot be said."""
+        granted = list(map(str, self.policy.granted))
+        try:
+            return await anyio.to_thread.run_sync(offered_key, self.found, self.config, granted)
+        except OSError:  # it is being changed
+            return ""
+
+    async def recall(self, offered: Offered) -> list[ToolEntry]:
+        """Register without a worker what one has offered; the tools.
+
+        Raises `PlughostError` for what is not acceptable, or not granted, any more.
+        """
+        self._tell_loading()
+        await self._around.services.register(self.stand_in, self.policy, offered.registrations)
+        return await self.offers.prepare(offered.description, self.stand_in)
+
+    def _tell_loading(self) -> None:
+        for registry in self._around.registries:
+            registry.on_loading(self._owner.id)
 
     async def retire(self, seconds: float) -> None:
         """End its worker in good order once its calls have ended or time is up.

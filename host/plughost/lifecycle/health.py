@@ -93,7 +93,7 @@ class HealthMonitor:
             return health
         if plugin.state in (State.ERROR, State.RESTARTING):
             health.find(HealthStatus.UNHEALTHY, f"it is {plugin.state}: {plugin.error}")
-        elif plugin.state is not State.ACTIVE:
+        elif plugin.state not in (State.ACTIVE, State.SLEEPING):
             health.find(HealthStatus.DEGRADED, f"it is {plugin.state}")
         self._judge_calls(plugin, health)
         limit = plugin.limits.memory

@@ -8,8 +8,7 @@ from plughost.errors import UnknownTool
 from plughost.exchange.entry import OfferRefused, Provider
 from plughost.exchange.tools import ToolEntry, ToolRegistry
 from plughost.policy.policy import Policy
-from plughost.rpc.standing import Standing
-from plughost.rpc.worker import Worker
+from plughost.rpc.standing import Registrant, Standing
 from plughost_protocol import Description, ToolSpec
 
 __all__ = ["Offers"]
@@ -26,7 +25,7 @@ class Offers:
         self._registry = registry
         self._early: dict[str, ToolEntry] = {}
 
-    async def prepare(self, description: Description, worker: Worker) -> list[ToolEntry]:
+    async def prepare(self, description: Description, worker: Registrant) -> list[ToolEntry]:
         """What a plugin that was loaded offers. Raises `OfferRefused`, `PermissionDenied`."""
         tools = description.tools
         if tools:
@@ -48,7 +47,7 @@ class Offers:
         together = {entry.tool.name: entry for entry in entries} | early
         self._registry.replace(self._provider.id, list(together.values()))
 
-    def add(self, spec: ToolSpec, worker: Worker) -> None:
+    def add(self, spec: ToolSpec, worker: Registrant) -> None:
         """Offer one more. Raises `OfferRefused`."""
         entry = ToolEntry(self._provider, spec, worker)
         if worker.standing is Standing.LOADING:
@@ -57,12 +56,11 @@ class Offers:
                 raise self._too_many(spec)
             self._early[entry.tool.name] = entry
             return
-        offered = sum(entry.tool.plugin == self._provider.id for entry in self._registry)
-        if offered >= _MAX_TOOLS:
+        if self._registry.count(self._provider.id) >= _MAX_TOOLS:
             raise self._too_many(spec)
         self._registry.add(entry)
 
-    def remove(self, name: str, worker: Worker) -> None:
+    def remove(self, name: str, worker: Registrant) -> None:
         """Take one back. Raises `UnknownTool`."""
         full_name = f"{self._provider.id}.{name}"
         if worker.standing is not Standing.LOADING:

@@ -9,14 +9,14 @@ from plughost.catalog.discovery import Found
 from plughost.errors import HostMisuse, PlughostError, StartFailed
 from plughost.exchange.tools import ToolEntry
 from plughost.exits import Cause
-from plughost.rpc.standing import Standing
+from plughost.rpc.standing import Registrant, Standing
 from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook
 from plughost_protocol import PLUGIN_DISABLE, PLUGIN_ENABLE, ToolSpec
 
 from .edition import Edition
+from .sleeper import Sleeper
 from .states import Event, State, next_state
-from .succession import Succession
 from .surroundings import Surroundings
 from .turns import Turns
 
@@ -25,7 +25,7 @@ __all__ = ["HostedPlugin"]
 _MAX_OUTGOING: Final = 3  # workers that are being replaced and have calls to end
 
 
-class HostedPlugin(Succession):
+class HostedPlugin(Sleeper):
     """A plugin, whatever its state. Its workers and editions come and go; this stays."""
 
     def __init__(self, found: Found, book: LogBook, surroundings: Surroundings) -> None:
@@ -100,6 +100,11 @@ class HostedPlugin(Succession):
         """It cannot be started at all, for this reason."""
         self._give_up(reason)
 
+    @property
+    def can_be_swapped(self) -> bool:
+        """Whether another edition can take the place of what serves, or stands in for it."""
+        return self._state in (State.ACTIVE, State.RESTARTING, State.SLEEPING)
+
     async def swap(self, found: Found, config: Mapping[str, Any] | None = None) -> None:
         """Load a new edition beside the one that runs, and turn everything over to it at once.
 
@@ -109,7 +114,7 @@ class HostedPlugin(Succession):
         """
         while len(self._outgoing) >= _MAX_OUTGOING:
             await self._changes.next()
-        if self._state not in (State.ACTIVE, State.RESTARTING):
+        if not self.can_be_swapped:
             raise HostMisuse(f"a plugin that is {self._state} cannot be swapped")
         if self._incoming is not None:
             raise HostMisuse("it is being swapped already")
@@ -120,6 +125,11 @@ class HostedPlugin(Succession):
             await self._abandon(incoming, exc)
             raise
         self._turn_over(incoming, entries)
+
+    async def alone(self) -> None:
+        """Return when no worker lives that another one has replaced, or that was put to sleep."""
+        while self._outgoing:
+            await self._changes.next()
 
     async def settled(self) -> None:
         """Return when it is no longer loading, and no worker's death is being judged."""
@@ -135,10 +145,6 @@ class HostedPlugin(Succession):
             self.log.note("error", str(exc))
 
     # A worker in place of one that runs
-
-    def _edition_of(self, found: Found, config: Mapping[str, Any] | None = None) -> Edition:
-        values = self._edition.config if config is None else config
-        return Edition(found, values, self, self._surroundings)
 
     async def _load_beside(self, incoming: Edition) -> list[ToolEntry]:
         """The tools of the new edition. Raises `StartFailed`."""
@@ -158,7 +164,7 @@ class HostedPlugin(Succession):
         return entries
 
     def _check_still_wanted(self) -> None:
-        if self._state not in (State.ACTIVE, State.RESTARTING):
+        if not self.can_be_swapped:
             raise StartFailed(self.id, f"it is {self._state} by now")
 
     def _turn_over(self, incoming: Edition, entries: list[ToolEntry]) -> None:
@@ -174,26 +180,17 @@ class HostedPlugin(Succession):
         self.active_worker = worker
         self.error = self.reload_error = ""
         self.stats.swaps += 1
-        if self._state is State.RESTARTING:
-            self._move(Event.RETRY)
+        if self._state is not State.ACTIVE:
+            self._move(Event.WAKE if self._state is State.SLEEPING else Event.RETRY)
             self._move(Event.LOADED)
         for registry in self._registries:
             registry.on_swapped(self.id)
         before, after = outgoing.found.manifest.version, self.version
+        self._keep_offered()
         self.log.note("info", f"version {after} has taken the place of version {before}")
         self._outgoing.append(outgoing)
         self._surroundings.reactor.spawn(self._see_off, outgoing)
         self._changed()
-
-    async def _see_off(self, outgoing: Edition) -> None:
-        """End an edition that was replaced, when its calls have ended."""
-        try:
-            # No call outlives its total, and what hangs is killed.
-            await outgoing.retire(outgoing.limits.call_total + outgoing.limits.grace)
-        finally:
-            await outgoing.discard("replaced")
-            self._outgoing.remove(outgoing)
-            self._changed()
 
     async def _abandon(self, incoming: Edition, error: BaseException) -> None:
         """The swap has failed: what runs goes on."""
@@ -209,18 +206,20 @@ class HostedPlugin(Succession):
             self.log.note("error", f"not reloaded, {self.reload_error}; what runs goes on")
             self._incoming = None
             self._changed()
+            self.wake_if_called()
 
     # What it offers
 
-    def add_tool(self, worker: Worker, spec: ToolSpec) -> None:
+    def add_tool(self, worker: Registrant, spec: ToolSpec) -> None:
         """Offer one more tool, of this worker. Raises `OfferRefused`."""
         self._edition_with(worker).offers.add(spec, worker)
 
-    def remove_tool(self, worker: Worker, name: str) -> None:
+    def remove_tool(self, worker: Registrant, name: str) -> None:
         """Take a tool of this worker back. Raises `UnknownTool`."""
         self._edition_with(worker).offers.remove(name, worker)
 
-    def _edition_with(self, worker: Worker) -> Edition:
-        if self._incoming is not None and self._incoming.worker is worker:
-            return self._incoming
+    def _edition_with(self, worker: Registrant) -> Edition:
+        incoming = self._incoming
+        if incoming is not None and worker in (incoming.worker, incoming.stand_in):
+            return incoming
         return self._edition

@@ -9,10 +9,11 @@ import anyio
 
 from plughost.catalog.discovery import Discovered, Found, Refused
 from plughost.catalog.start_order import Need, StartOrder, start_order
-from plughost.errors import HostMisuse, NotRunning, StartFailed, UnknownPlugin
+from plughost.errors import CallTimeout, HostMisuse, NotRunning, StartFailed, UnknownPlugin
 from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook, LogEntry
 
+from .idling import Idling
 from .plugin import HostedPlugin
 from .states import State
 from .surroundings import Surroundings
@@ -64,13 +65,24 @@ class Roster:
     def not_running(self, plugin_id: str) -> NotRunning | None:
         """The error for a plugin that does not run, or a folder that holds none; else None."""
         if plugin := self.plugins.get(plugin_id):
-            if plugin.state is State.ACTIVE:
+            if plugin.state is State.ACTIVE or (plugin.state is State.SLEEPING and plugin.is_known):
                 return None
             return NotRunning(plugin_id, plugin.state, plugin.error)
         for refused in self.refused:
             if refused.name == plugin_id:
                 return NotRunning(plugin_id, "refused", str(refused.error))
         return None
+
+    async def comes(self, plugin_id: str, within: float) -> None:
+        """Return once a plugin takes calls. Raises `NotRunning`, `CallTimeout`."""
+        if plugin_id not in self.plugins:  # a folder that holds none
+            raise self.not_running(plugin_id) or UnknownPlugin(plugin_id, self.plugins)
+        plugin = self.plugins[plugin_id]
+        seconds = min(within, plugin.limits.call_timeout)
+        try:
+            await plugin.wait_for_worker(seconds)
+        except TimeoutError:
+            raise CallTimeout(plugin_id, seconds) from None
 
     def add(self, found: Found, around: Surroundings | None = None) -> HostedPlugin:
         """Make one of them; it is not started. `around` stands for what all share."""
@@ -140,9 +152,11 @@ class Roster:
 
     # All of them
 
-    async def start_all(self) -> None:
-        """Start them, side by side, each after those that it needs."""
+    async def start_all(self, idling: Idling) -> None:
+        """Start them, side by side, each after those that it needs; or let them sleep."""
         order = self.order()
+        lazy = [plugin for plugin in self.plugins.values() if plugin.activation.is_lazy]
+        known = await idling.read(lazy) if lazy else {}
         started = {plugin_id: anyio.Event() for plugin_id in order.ids}
         for plugin_id, notes in order.notes.items():
             for note in notes:
@@ -153,10 +167,13 @@ class Roster:
                 for need in order.needs[plugin.id]:
                     for plugin_id in need.plugins:
                         await started[plugin_id].wait()
-                    if problem := self._unmet(need, lambda one: one.active_worker is not None):
+                    if problem := self._unmet(need, lambda one: one.is_available):
                         plugin.refuse(problem)
                         return
-                await plugin.start()
+                if plugin.activation.is_lazy:
+                    await idling.lay_down(plugin, known.get(plugin.id))
+                else:
+                    await plugin.start()
             except StartFailed:
                 pass  # the plugin's state, its log and `problems` say so
             finally:

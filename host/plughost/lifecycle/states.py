@@ -21,6 +21,8 @@ class State(StrEnum):
     """A worker starts."""
     ACTIVE = "active"
     """Its tools can be called, also while another worker is loaded to take this one's place."""
+    SLEEPING = "sleeping"
+    """What it offers is known and no worker runs: the first use starts one."""
     RESTARTING = "restarting"
     """Its worker died, and the next one is due: calls wait within their deadlines."""
     DRAINING = "draining"
@@ -42,6 +44,10 @@ class Event(StrEnum):
     """The worker ended, and the restart policy gives it another chance."""
     GAVE_UP = "gave up"
     """The worker ended, or never came up, and is not tried again."""
+    SLEEP = "sleep"
+    """What it offers is known, and nobody needs its worker."""
+    WAKE = "wake"
+    """Somebody needs it."""
     STOP = "stop"
     STOPPED = "stopped"
     DISABLE = "disable"
@@ -51,6 +57,7 @@ class Event(StrEnum):
 TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
     State.UNLOADED: {
         Event.START: State.LOADING,
+        Event.SLEEP: State.SLEEPING,
         Event.GAVE_UP: State.ERROR,
         Event.DISABLE: State.DISABLED,
     },
@@ -58,10 +65,18 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.LOADED: State.ACTIVE,
         Event.DIED: State.RESTARTING,
         Event.GAVE_UP: State.ERROR,
+        Event.SLEEP: State.SLEEPING,
         Event.STOP: State.DRAINING,
     },
     State.ACTIVE: {
         Event.DIED: State.RESTARTING,
+        Event.GAVE_UP: State.ERROR,
+        Event.SLEEP: State.SLEEPING,
+        Event.STOP: State.DRAINING,
+        Event.DISABLE: State.DISABLED,
+    },
+    State.SLEEPING: {
+        Event.WAKE: State.LOADING,
         Event.GAVE_UP: State.ERROR,
         Event.STOP: State.DRAINING,
         Event.DISABLE: State.DISABLED,

@@ -135,14 +135,33 @@ class Succession(Callee):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it runs, or is about to."""
-        return self._state in (State.LOADING, State.ACTIVE, State.RESTARTING)
+        """Whether it runs, is about to, or would if somebody needed it."""
+        return self._state in (State.LOADING, State.ACTIVE, State.SLEEPING, State.RESTARTING)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it takes calls: it has a worker, or gets one for them."""
+        return self.active_worker is not None or self._state is State.SLEEPING
 
     def __repr__(self) -> str:
         calls = sum(worker.channel.open_calls for worker in self.workers)
         return f"<Plugin {self.id} {self._state.name} pid={self.pid} calls={calls}>"
 
     # One worker after the other
+
+    def _edition_of(self, found: Found, config: Mapping[str, Any] | None = None) -> Edition:
+        values = self._edition.config if config is None else config
+        return Edition(found, values, self, self._surroundings)
+
+    async def _see_off(self, outgoing: Edition) -> None:
+        """End an edition that was replaced, when its calls have ended."""
+        try:
+            # No call outlives its total, and what hangs is killed.
+            await outgoing.retire(outgoing.limits.call_total + outgoing.limits.grace)
+        finally:
+            await outgoing.discard("replaced")
+            self._outgoing.remove(outgoing)
+            self._changed()
 
     async def _first_worker(self) -> None:
         self._tracker.forgive()
@@ -180,7 +199,7 @@ class Succession(Callee):
             lease, values = await edition.prepare()
         except PlughostError as exc:
             if self._state is State.LOADING:  # else it was stopped meanwhile
-                self._give_up(exc.reason if isinstance(exc, StartFailed) else str(exc))
+                self._on_refused(exc)
             return
         if not self._is(State.LOADING):
             return
@@ -255,6 +274,10 @@ class Succession(Callee):
         self.error = reason
         self._move(Event.DIED)
         self._changed()
+
+    def _on_refused(self, exc: PlughostError) -> None:
+        """There can be no worker."""
+        self._give_up(exc.reason if isinstance(exc, StartFailed) else str(exc))
 
     def _give_up(self, reason: str) -> None:
         self.error = reason

@@ -1,6 +1,6 @@
 """What all plugins of a host share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from plughost.rpc.worker import Worker
 from plughost.services.router import ServiceRouter
 from plughost.services.service import HostService
 
+from .offered import OfferedStore
 from .quarters import SharedQuarters
 
 __all__ = ["Surroundings"]
@@ -30,6 +31,10 @@ class Surroundings:
     """Those that are told of each plugin's life."""
     config: HostConfig
     restart_gate: anyio.Semaphore
+    offered: OfferedStore
+    """What plugins offer that are started at their first use."""
+    make_room: Callable[[str, int], Awaitable[None]]
+    """End workers that nobody uses, so that this plugin's is one of so many at the most."""
     live_workers: Callable[[], Sequence[Worker]]
     grants: Callable[[], Mapping[str, Sequence[str]]]
     """What is granted to what is loaded from now on."""

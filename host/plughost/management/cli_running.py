@@ -177,6 +177,11 @@ def disable(
     _command("disable", plugins, everything, deadline, socket, json)
 
 
+def _check_deadline(deadline: float | None) -> None:
+    if deadline is not None and not 0 < deadline <= 86_400:
+        raise typer.BadParameter("--deadline is more than 0 and at most 86400 seconds")
+
+
 def _command(
     command: Literal["load", "unload", "reload", "enable", "disable"],
     plugins: list[str] | None,
@@ -188,12 +193,27 @@ def _command(
 ) -> None:
     if bool(plugins) == everything:
         raise typer.BadParameter(f"name the plugins to {command}, or give --all")
-    if deadline is not None and not 0 < deadline <= 86_400:
-        raise typer.BadParameter("--deadline is more than 0 and at most 86400 seconds")
+    _check_deadline(deadline)
     from .commands import CommandOptions, run_command
 
     options = CommandOptions(command, plugins or None, cascade, deadline, socket)
     finish(json, lambda output: run_command(output, options))
+
+
+@app.command()
+def activate(
+    command: Annotated[
+        str, typer.Argument(metavar="COMMAND", help="What plugins have in `activation`.")
+    ],
+    deadline: Deadline = None,
+    socket: Socket = None,
+    json: Json = False,
+) -> None:
+    """Start the plugins of the running host that sleep until this command comes."""
+    _check_deadline(deadline)
+    from .commands import activate_plugins
+
+    finish(json, lambda output: activate_plugins(output, command, deadline, socket))
 
 
 @app.command()

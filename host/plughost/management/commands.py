@@ -1,4 +1,4 @@
-"""`plughost load`, `unload`, `reload`, `enable` and `disable`, over a running host."""
+"""`plughost load`, `unload`, `reload`, `enable`, `disable` and `activate`, over a running host."""
 
 import sys
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ import anyio.to_thread
 from .control import CommandResult, RunCommand
 from .control_client import ControlClient, HostError
 from .exit_codes import ExitCode, exit_code_of
+from .listing import STATE_STYLES
 from .output import Cell, Output
 from .problems import problem_of
 from .socket_path import control_path
 
-__all__ = ["CommandOptions", "run_command"]
+__all__ = ["CommandOptions", "activate_plugins", "run_command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,22 @@ async def run_command(output: Output, options: CommandOptions) -> ExitCode:
     return _tell(output, options.command, results)
 
 
+async def activate_plugins(
+    output: Output, command: str, deadline: float | None, socket: Path | None
+) -> ExitCode:
+    """Start those that are there for this command. 0 where none is, too."""
+    async with ControlClient.connect(control_path(socket)) as host:
+        started = await host.activate(command, deadline)
+    if output.as_json:
+        output.json(started)
+    elif started:
+        for plugin_id in started:
+            output.line(Cell(plugin_id, "bold"), " ", Cell("active", "green"))
+    else:
+        output.line(Cell(f"no plugin is there for {command}", "dim"))
+    return ExitCode.OK
+
+
 def _absolute(name: str) -> str:
     """A folder as the host finds it, which runs elsewhere; an id as it is."""
     return str(Path(name).absolute()) if "/" in name else name
@@ -71,7 +88,7 @@ def _tell(output: Output, command: str, results: Sequence[CommandResult]) -> Exi
     else:
         for result in results:
             if result.is_done:
-                state = Cell(result.state, "green" if result.state == "active" else "")
+                state = Cell(result.state, STATE_STYLES.get(result.state, ""))
                 output.line(Cell(result.plugin, "bold"), f" {result.version} ", state)
         if not results:
             output.line(Cell(f"there is nothing to {command}", "dim"))

@@ -17,6 +17,7 @@ from plughost_protocol import MAX_FRAME
 
 __all__ = [
     "CONTROL_LIMITS",
+    "HOST_ACTIVATE",
     "HOST_CALL",
     "HOST_COMMAND",
     "HOST_CONFIGURE",
@@ -24,6 +25,7 @@ __all__ = [
     "HOST_LIST",
     "HOST_SCHEMA",
     "HOST_TOOLS",
+    "ActivatePlugins",
     "CallTool",
     "CheckHealth",
     "CommandResult",
@@ -47,6 +49,8 @@ HOST_CALL: Final = "host.call"
 """Call a tool: answers with its result, or with a stream where credit comes with the call."""
 HOST_COMMAND: Final = "host.command"
 """Load, unload, reload, enable or disable plugins: answers with a list of `CommandResult`."""
+HOST_ACTIVATE: Final = "host.activate"
+"""Start the plugins that are there for a command: answers with a list of ids."""
 HOST_HEALTH: Final = "host.health"
 """How well plugins do: answers with a list of `HealthInfo`."""
 
@@ -107,6 +111,14 @@ class RunCommand(Struct, frozen=True, forbid_unknown_fields=True):
     plugins: Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=10_000)] | None
     """Ids, and for `load` folders, which have a slash in them; None for all that it fits."""
     cascade: bool = False
+    deadline: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+    """Seconds for each of them."""
+
+
+class ActivatePlugins(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.activate`."""
+
+    command: Annotated[str, Meta(min_length=1, max_length=300)]
     deadline: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     """Seconds for each of them."""
 
@@ -180,7 +192,7 @@ class PluginStatus(Struct, frozen=True):
 
     @property
     def is_running(self) -> bool:
-        return self.state == "active"
+        return self.state in ("active", "sleeping")
 
     @property
     def state_in_words(self) -> str:

@@ -29,6 +29,7 @@ from plughost_protocol import (
 from .background import background_tasks
 from .control import (
     CONTROL_LIMITS,
+    HOST_ACTIVATE,
     HOST_CALL,
     HOST_COMMAND,
     HOST_CONFIGURE,
@@ -36,6 +37,7 @@ from .control import (
     HOST_LIST,
     HOST_SCHEMA,
     HOST_TOOLS,
+    ActivatePlugins,
     CallTool,
     CheckHealth,
     CommandResult,
@@ -123,6 +125,11 @@ class ControlClient:
             HOST_COMMAND, encode(params), _times(None), CallMeta(), label="the host"
         )
         return msgspec.convert(answer, list[CommandResult])
+
+    async def activate(self, command: str, deadline: float | None) -> list[str]:
+        """Start the plugins that are there for a command; their ids."""
+        answer = await self._ask(HOST_ACTIVATE, ActivatePlugins(command, deadline))
+        return msgspec.convert(answer, list[str])
 
     async def health(self, plugin_id: str = "") -> list[HealthInfo]:
         """How well one plugin does, or all."""

@@ -17,6 +17,7 @@ from plughost.rpc.calls import ProgressCallback
 from plughost_protocol import Call, ErrorCode, ProtocolError, decode_value
 
 from .control import (
+    HOST_ACTIVATE,
     HOST_CALL,
     HOST_COMMAND,
     HOST_CONFIGURE,
@@ -24,6 +25,7 @@ from .control import (
     HOST_LIST,
     HOST_SCHEMA,
     HOST_TOOLS,
+    ActivatePlugins,
     CallTool,
     CheckHealth,
     Configure,
@@ -87,6 +89,9 @@ class ControlMethods:
             deadline=params.deadline or DEADLINE,
         )
         return list(map(command_result, outcomes))
+
+    async def activate(self, _call: Call, params: ActivatePlugins, _client: Client) -> object:
+        return await self._host.activate(params.command, deadline=params.deadline or DEADLINE)
 
     async def check_health(self, _call: Call, params: CheckHealth, _client: Client) -> object:
         found = await self._host.health(*filter(None, [params.plugin]))
@@ -155,6 +160,7 @@ _METHODS: Final[dict[str, _Method]] = {
     name: _Method(msgspec.msgpack.Decoder(params).decode, handler)
     for name, params, handler in (
         (HOST_COMMAND, RunCommand, ControlMethods.run_command),
+        (HOST_ACTIVATE, ActivatePlugins, ControlMethods.activate),
         (HOST_HEALTH, CheckHealth, ControlMethods.check_health),
         (HOST_LIST, ListPlugins, ControlMethods.list_plugins),
         (HOST_TOOLS, ListTools, ControlMethods.list_tools),

@@ -15,6 +15,7 @@ from .output import Cell, Column, Output
 from .socket_path import control_path
 
 __all__ = [
+    "STATE_STYLES",
     "first_line",
     "list_plugins",
     "list_tools",
@@ -30,6 +31,7 @@ STATE_STYLES: Final = {
     "error": "bold red",
     "refused": "bold red",
     "disabled": "dim",
+    "sleeping": "dim green",
     "unloaded": "dim",
 }
 
@@ -56,8 +58,9 @@ _TOOL_COLUMNS: Final = (
 
 def state_style(status: PluginStatus) -> str:
     """The style of a state; what should be looked at is yellow."""
-    running = "yellow" if status.degraded else STATE_STYLES["active"]
-    return running if status.is_running else STATE_STYLES.get(status.state, "yellow")
+    if status.is_running and status.degraded:
+        return "yellow"
+    return STATE_STYLES.get(status.state, "yellow")
 
 
 async def list_plugins(output: Output, socket: Path | None) -> ExitCode:

@@ -58,6 +58,15 @@ class Requests:
         self._size = 0
         self._last_id = 0
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    @property
+    def count(self) -> int:
+        """How many there have been so far; what skips numbers counts more."""
+        return self._last_id
+
     def __contains__(self, request_id: int) -> bool:
         return request_id in self._open
 

@@ -1,10 +1,13 @@
 """The plugins, as services need them that call back into them."""
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from plughost_protocol import CallMeta
 
-__all__ = ["PluginCaller"]
+__all__ = ["PluginCaller", "WakenBy"]
+
+WakenBy: TypeAlias = Literal["event", "hook", "schedule"]
+"""What may start a plugin that sleeps, beside calls of its tools and services."""
 
 
 class PluginCaller(Protocol):
@@ -12,6 +15,10 @@ class PluginCaller(Protocol):
 
     def active(self, plugin_id: str) -> bool:
         """Whether the plugin takes calls now."""
+
+    def wake(self, plugin_id: str, by: WakenBy) -> bool:
+        """Whether the plugin takes calls now, or is started because of this: it sleeps, and this
+        may wake it."""
 
     async def call(
         self,
@@ -27,6 +34,7 @@ class PluginCaller(Protocol):
         """The answer of a handler, such as `task:refresh`; `label` names it in errors.
 
         `timeout` is seconds; None takes the plugin's own, and none is longer than the operator's
-        total. A worker that restarts is waited for, unless `wait` is false. Raises `ToolError`,
+        total. A worker that restarts is waited for, unless `wait` is false; the one of a plugin
+        that sleeps always is. Raises `ToolError`,
         `CallTimeout`, `WorkerDied`, `NotRunning`, `Overloaded`.
         """

@@ -15,9 +15,11 @@ from plughost.reactor import Reactor
 from plughost.rpc.calls import OpenCall
 from plughost.rpc.jobs import Jobs
 from plughost.rpc.requests import REFUSAL, Requests
-from plughost.rpc.standing import Standing
+from plughost.rpc.standing import Registrant, Standing
 from plughost.rpc.worker import Worker
 from plughost_protocol import Call, CallMeta, ErrorCode, ProtocolError, check_values
+
+from .registrations import Record, Registration
 
 __all__ = ["Request", "ServiceMethod", "ServiceRouter"]
 
@@ -36,7 +38,7 @@ class Request:
 
     plugin_id: str
     policy: Policy
-    worker: Worker
+    worker: Registrant
     meta: CallMeta
     parent: OpenCall | None
     """The host's call to this plugin that the request serves; None for the plugin's own doing."""
@@ -87,6 +89,7 @@ class ServiceRouter:
             for method in methods
         }
         self._jobs: Jobs[tuple[Worker, int]] = Jobs(reactor)
+        self._records: dict[Worker, Record] = {}
 
     def start(self, worker: Worker, policy: Policy, rates: RateLimiter, call: Call) -> None:
         """Answer a request, refuse it, or begin to."""
@@ -104,7 +107,7 @@ class ServiceRouter:
             request = Request(
                 worker.plugin_id, policy, worker, call.meta, requests.parent_of(call.id)
             )
-            params = _decoded(call, decode)
+            params = _decoded(call.method, call.params, decode)
             if worker.standing is Standing.OUTGOING:
                 if method.withdraws:
                     requests.answer(call.id, None)
@@ -114,7 +117,10 @@ class ServiceRouter:
             if method.permission is not None:
                 policy.check(method.permission, method.scope(params))
             outcome = method.handler(request, params)
+            record = self._record_of(worker, method)
             if not isinstance(outcome, Awaitable):
+                if record is not None:
+                    record.note(call.method, call.params)
                 requests.answer(call.id, outcome)
                 return
         except Exception as exc:  # noqa: BLE001 - our bug, not the plugin's: the others go on
@@ -124,7 +130,7 @@ class ServiceRouter:
             return
         self._jobs.start(
             (worker, call.id),
-            lambda: _answer(requests, call, worker.plugin_id, outcome),
+            lambda: _answer(requests, call, worker.plugin_id, outcome, record),
             lambda: _take_back(requests, call, outcome),
         )
 
@@ -134,9 +140,40 @@ class ServiceRouter:
 
     def forget(self, worker: Worker) -> None:
         """The worker is dead: what it has asked of others is for nobody now."""
+        self._records.pop(worker, None)
         for key in self._jobs:
             if key[0] is worker:
                 self._jobs.cancel(key)
+
+    def record(self, worker: Worker) -> Record:
+        """Write down what the worker registers from now on, until it is loaded."""
+        record = self._records[worker] = Record()
+        return record
+
+    def _record_of(self, worker: Worker, method: ServiceMethod) -> Record | None:
+        """Where it is written down what this request registers or takes back."""
+        if worker.standing is Standing.LOADING and (method.registers or method.withdraws):
+            return self._records.get(worker)
+        return None
+
+    async def register(
+        self, stand_in: Registrant, policy: Policy, registrations: Iterable[Registration]
+    ) -> None:
+        """Register what a worker has registered before, past the same checks.
+
+        Raises `PlughostError` for what is no longer granted.
+        """
+        for registration in registrations:
+            method, decode = self._methods.get(registration.method, (None, None))
+            if method is None or decode is None or not (method.registers or method.withdraws):
+                raise _NoMethod(f"this host registers nothing by {registration.method!r}")
+            params = _decoded(method.name, registration.params, decode)
+            if method.permission is not None:
+                policy.check(method.permission, method.scope(params))
+            request = Request(stand_in.plugin_id, policy, stand_in, CallMeta(), None)
+            outcome = method.handler(request, params)
+            if isinstance(outcome, Awaitable):
+                await outcome
 
     def _find(
         self, worker: Worker, name: str, rates: RateLimiter
@@ -152,10 +189,17 @@ class ServiceRouter:
 
 
 async def _answer(
-    requests: Requests, call: Call, plugin_id: str, outcome: Awaitable[object]
+    requests: Requests,
+    call: Call,
+    plugin_id: str,
+    outcome: Awaitable[object],
+    record: Record | None,
 ) -> None:
     try:
-        requests.answer(call.id, await outcome)
+        answer = await outcome
+        if record is not None:
+            record.note(call.method, call.params)
+        requests.answer(call.id, answer)
     except Exception as exc:  # noqa: BLE001 - our bug, not the plugin's: the others go on
         requests.refuse(call.id, _public(exc, call.method, plugin_id))
 
@@ -166,12 +210,12 @@ def _take_back(requests: Requests, call: Call, outcome: Awaitable[object]) -> No
     requests.refuse(call.id, _Cancelled("cancelled"))
 
 
-def _decoded(call: Call, decode: Callable[[Raw], Any]) -> Any:
+def _decoded(method: str, params: Raw, decode: Callable[[Raw], Any]) -> Any:
     try:
-        check_values(call.params)
-        return decode(call.params)
+        check_values(params)
+        return decode(params)
     except (ProtocolError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
-        raise InvalidParams(call.method, [str(exc)]) from exc
+        raise InvalidParams(method, [str(exc)]) from exc
 
 
 def _public(exc: Exception, method: str, plugin_id: str) -> PlughostError:

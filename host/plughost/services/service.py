@@ -36,6 +36,10 @@ class HostService:
         """The new worker did not become active, and the one before it goes on: what the new one
         has registered is forgotten. May come without `on_loading`."""
 
+    def on_asleep(self, plugin_id: str) -> None:
+        """The plugin sleeps: what stands in for its worker has registered what stands from now
+        on. A worker that is started when somebody needs it takes its place, as after a death."""
+
     def on_died(self, plugin_id: str) -> None:
         """The plugin's worker died, and another one will be started."""
 

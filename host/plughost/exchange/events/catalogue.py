@@ -14,6 +14,11 @@ HOST_EVENTS: Final = {
     ),
     "plugin:crashed": "a plugin's worker died and is started again: `plugin`, `reason`",
     "plugin:restarted": "it is loaded again after that: `plugin`, `version`",
+    "plugin:asleep": (
+        "a plugin that is started at its first use has no worker, and gets one when somebody needs "
+        "it: `plugin`"
+    ),
+    "plugin:awake": "it has a worker: `plugin`",
     "plugin:enabled": "a plugin that was disabled takes calls again: `plugin`",
     "plugin:error": "a plugin cannot be started, or was given up: `plugin`, `reason`",
     "tool:before_execute": "a tool is about to be called: `tool`, `plugin`, `caller`",

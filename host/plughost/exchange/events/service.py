@@ -61,6 +61,7 @@ class EventService(HostService):
         self._loading: set[str] = set()
         self._loaded: set[str] = set()
         self._unloaded: set[str] = set()
+        self._asleep: set[str] = set()
         self.methods = (
             ServiceMethod(
                 EVENTS_SUBSCRIBE,
@@ -116,9 +117,24 @@ class EventService(HostService):
         self._loading.discard(plugin_id)
         subscriber.on_active()
         version = self._look(plugin_id).version
-        if plugin_id in self._loaded:
+        if plugin_id in self._asleep:
+            self._asleep.discard(plugin_id)
+            self._tell("awake", plugin_id)
+        elif plugin_id in self._loaded:
             self._tell("restarted", plugin_id, version=version)
-            return
+        else:
+            self._tell_loaded(plugin_id)
+
+    def on_asleep(self, plugin_id: str) -> None:
+        self._loading.discard(plugin_id)
+        if plugin_id not in self._loaded:
+            self._tell_loaded(plugin_id)
+        self._asleep.add(plugin_id)
+        self._tell("asleep", plugin_id)
+        self._bus.subscriber(plugin_id).on_active()
+
+    def _tell_loaded(self, plugin_id: str) -> None:
+        version = self._look(plugin_id).version
         self._loaded.add(plugin_id)
         self._tell("loaded", plugin_id, version=version)
         if plugin_id in self._unloaded:
@@ -126,6 +142,7 @@ class EventService(HostService):
 
     def on_swapped(self, plugin_id: str) -> None:
         self._loading.discard(plugin_id)
+        self._asleep.discard(plugin_id)
         self._bus.subscriber(plugin_id).on_active()
         self._tell("reloaded", plugin_id, version=self._look(plugin_id).version)
 
@@ -138,6 +155,7 @@ class EventService(HostService):
 
     def on_unloaded(self, plugin_id: str) -> None:
         self._loading.discard(plugin_id)
+        self._asleep.discard(plugin_id)
         self._bus.subscriber(plugin_id).close()
         plugin = self._look(plugin_id)
         if plugin_id in self._loaded:

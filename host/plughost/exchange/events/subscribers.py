@@ -272,6 +272,8 @@ class PluginSubscriber:
     def _fill(self) -> None:
         common = self._common
         if not common.plugins.active(self.plugin_id):
+            if self._ready:
+                common.plugins.wake(self.plugin_id, "event")
             for subscription in self._ready:
                 subscription.busy = False
             self._ready.clear()  # until it is active again

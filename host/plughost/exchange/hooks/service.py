@@ -113,6 +113,10 @@ class HookService(HostService):
             if self.moments.has_started:
                 self._reactor.spawn(self.moments.welcome, plugin_id)
 
+    def on_asleep(self, plugin_id: str) -> None:
+        self._loading.discard(plugin_id)
+        self.registry.on_active(plugin_id)
+
     def on_abandoned(self, plugin_id: str) -> None:
         self._loading.discard(plugin_id)
         self.registry.on_abandoned(plugin_id)

@@ -11,7 +11,7 @@ from plughost.config import HostConfig
 from plughost.errors import HostMisuse, Overloaded
 from plughost.network.resolver import Resolve, Resolver
 from plughost.reactor import Reactor
-from plughost.rpc.worker import Worker
+from plughost.rpc.standing import Registrant
 from plughost.services.http.errors import HttpRefused, HttpTooLarge
 from plughost.services.http.headers import MAX_HEADERS, check_headers
 from plughost.services.http.secrets import SecretBox, names_a_secret
@@ -60,7 +60,7 @@ class HttpService(HostService):
         self._limits = config.http
         self._reactor = reactor
         self._note = note
-        self._sessions: dict[Worker, HttpSession] = {}
+        self._sessions: dict[Registrant, HttpSession] = {}
         self._resolvers: dict[str, Resolve] = {}
         self._tls: ssl.SSLContext | None = None
         self._secrets = _boxes(config)
@@ -154,7 +154,7 @@ class HttpService(HostService):
 
     # Workers
 
-    async def _session(self, worker: Worker) -> HttpSession:
+    async def _session(self, worker: Registrant) -> HttpSession:
         if worker not in self._sessions:
             tls = self._tls or await self._load()
             from plughost.services.http.client import HttpClient
@@ -181,11 +181,11 @@ class HttpService(HostService):
             self._resolvers[plugin_id] = self._config.resolver or Resolver()
         return self._resolvers[plugin_id]
 
-    async def _bury(self, worker: Worker) -> None:
+    async def _bury(self, worker: Registrant) -> None:
         await worker.wait()
         await self._end(worker)
 
-    async def _end(self, worker: Worker) -> None:
+    async def _end(self, worker: Registrant) -> None:
         if session := self._sessions.pop(worker, None):
             await session.end()
 
@@ -231,7 +231,7 @@ def _boxes(config: HostConfig) -> dict[str, SecretBox]:
     }
 
 
-def _size(worker: Worker) -> int:
+def _size(worker: Registrant) -> int:
     # Half of a frame, because the head of the response needs room too.
     return min(MAX_CHUNK, worker.limits.max_frame // 2)
 

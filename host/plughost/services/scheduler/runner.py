@@ -47,6 +47,8 @@ class TaskRunner:
 
     def pump(self, lane: Lane) -> None:
         """Begin the runs that wait, as far as there may be so many at once."""
+        if lane.has_work:
+            self._plugins.wake(lane.plugin_id, "schedule")
         while (
             lane.busy.total() < self._at_once
             and self._plugins.active(lane.plugin_id)

@@ -106,6 +106,9 @@ class SchedulerService(HostService):
                 self._take_over(lane, task)
             self._runner.pump(lane)
 
+    def on_asleep(self, plugin_id: str) -> None:
+        self.on_active(plugin_id)
+
     def on_abandoned(self, plugin_id: str) -> None:
         lane = self._lanes.get(plugin_id)
         if lane is not None and lane.loading is not None:
@@ -253,7 +256,7 @@ class SchedulerService(HostService):
         """Let the runs that are due wait for their turn, as far as the task's policies say."""
         lane = task.lane
         runs = 1 if task.asked.once else due.runs
-        in_time = not late and self._plugins.active(lane.plugin_id)
+        in_time = not late and self._plugins.wake(lane.plugin_id, "schedule")
         missed = runs - in_time
         wanted = 0
         if in_time:

@@ -165,6 +165,11 @@ class Lane:
         """The error for an id or a name that there is not."""
         return NoSuchTask(self.plugin_id, task, [task.id for task in self.tasks.values()])
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a run waits."""
+        return any(task.waiting and not task.gone for task in self.queue)
+
     def enqueue(self, task: ScheduledTask) -> None:
         """Let it stand at the end of the queue, if a run of it waits and it does not yet."""
         if task.waiting and not task.queued and not task.gone:
