@@ -234,7 +234,8 @@ def _meaning_problems(manifest: Manifest) -> list[str]:
     except ValueError as exc:
         problems.append(f"activation: {exc}")
     try:
-        ConfigSchema(manifest.config_schema)
+        if manifest.config_schema:
+            ConfigSchema(manifest.config_schema)
     except ValueError as exc:
         problems.append(f"config_schema: {exc}")
     try:
