@@ -4,6 +4,8 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
+from plughost_protocol import CodePlace
+
 from .units import format_bytes
 
 __all__ = ["Cause", "WorkerExit"]
@@ -56,6 +58,9 @@ class WorkerExit:
     """The Python stacks of its threads, where one was taken."""
     stderr: tuple[str, ...] = ()
     """The last lines it wrote to its standard error."""
+    places: tuple[CodePlace, ...] = ()
+    """The lines of its code that the exception came through, innermost last, where it did not load;
+    as trustworthy as the plugin."""
 
     @property
     def signal(self) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "TOOLS_REGISTER",
     "TOOLS_UNREGISTER",
     "TOOL_PREFIX",
+    "CodePlace",
     "Description",
     "ExecuteTool",
     "Failure",
@@ -123,11 +124,24 @@ class LogRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     fields: dict[str, str | int | float | bool | None] = {}
 
 
+class CodePlace(Struct, frozen=True, omit_defaults=True):
+    """A line of source code, as whoever sends it says. Numbers count from 1; 0 is not known."""
+
+    file: Annotated[str, Meta(max_length=4096)]
+    line: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    column: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    """Characters; where the fault begins."""
+    end_column: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    """Behind its last character, if that is in the same line."""
+
+
 class Failure(Struct, frozen=True, omit_defaults=True):
     """The `data` of an error that an exception caused: its type, and how it came about."""
 
     type: str = ""
     traceback: str = ""
+    places: Annotated[list[CodePlace], Meta(max_length=100)] = []
+    """The lines that the exception came through, outermost first; of a syntax error, its own."""
     permission: str = ""
     """With `permission_denied`: the permission that is missing."""
     retry_after: float = 0.0

@@ -37,7 +37,7 @@ from plughost_sdk.calls import running_call
 from plughost_sdk.link import Handler
 
 from .connection import Connection
-from .loader import one_line, plugin_traceback, words
+from .loader import one_line, places, plugin_traceback, words
 from .outgoing import Outgoing
 from .threads import Threads
 
@@ -232,7 +232,9 @@ class Dispatcher:
 
     def _fail_with(self, call_id: int, exc: BaseException, code: str) -> None:
         failure = Failure(
-            type=_sendable(type(exc).__name__), traceback=_sendable(plugin_traceback(exc))
+            type=_sendable(type(exc).__name__),
+            traceback=_sendable(plugin_traceback(exc)),
+            places=places(exc),
         )
         if isinstance(exc, ToolError):
             own = _sendable(str(exc.code))[:100]

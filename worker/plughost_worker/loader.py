@@ -11,13 +11,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from plughost_protocol import CodePlace
 from plughost_sdk import Manifest, Plugin, PluginMistake
 
-__all__ = ["LoadFailed", "load_code", "load_plugin", "one_line", "plugin_traceback", "words"]
+__all__ = [
+    "LoadFailed",
+    "load_code",
+    "load_plugin",
+    "one_line",
+    "places",
+    "plugin_traceback",
+    "words",
+]
 
 _MAX_CAUSES: Final = 10
 _MAX_FRAMES: Final = 100
 _MAX_TEXT: Final = 20_000  # characters
+_MAX_PLACES: Final = 50
+_MAX_FILE: Final = 1000  # characters
 
 _FORMS: Final = (
     "a module-level `plugin`, a `create_plugin(manifest)` (also as `default`), "
@@ -115,6 +126,38 @@ def plugin_traceback(exc: BaseException) -> str:
         parts.append("".join(lines).rstrip()[-_MAX_TEXT:])
         cause = cause.__cause__
     return "\n\nwhich caused:\n\n".join(reversed(parts))[-_MAX_TEXT:]
+
+
+def places(exc: BaseException) -> list[CodePlace]:
+    """The lines of the plugin that the exception came through; of a syntax error, its own."""
+    frames = _plugin_frames(exc)[-_MAX_PLACES:]
+    found = [_place(frame.filename, frame.lineno, *_columns(frame)) for frame in frames]
+    if isinstance(exc, SyntaxError) and type(exc.filename) is str:  # the plugin may have set it
+        same_line = type(exc.end_lineno) is type(exc.lineno) is int and exc.end_lineno == exc.lineno
+        end = exc.end_offset if same_line else 0
+        found.append(_place(exc.filename, exc.lineno, exc.offset, end))
+    return found
+
+
+def _place(file: str, line: object, column: object, end_column: object) -> CodePlace:
+    def number(value: object) -> int:
+        return value if type(value) is int and 0 < value < 2**31 else 0
+
+    name = file[:_MAX_FILE].encode(errors="backslashreplace").decode()
+    return CodePlace(name[:_MAX_FILE], number(line), number(column), number(end_column))
+
+
+def _columns(frame: traceback.FrameSummary) -> tuple[int, int]:
+    """Where in the line the fault is, in characters from 1: the compiler counts bytes."""
+    if frame.colno is None or frame.lineno is None:
+        return 0, 0
+    line = linecache.getline(frame.filename, frame.lineno).encode(errors="replace")
+
+    def character(offset: int) -> int:
+        return len(line[:offset].decode(errors="replace")) + 1
+
+    same_line = frame.end_lineno == frame.lineno and frame.end_colno is not None
+    return character(frame.colno), character(frame.end_colno or 0) if same_line else 0
 
 
 _OWN: Final = (str(Path(__file__).parent), "<frozen importlib")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from plughost.exits import WorkerExit
 from plughost.units import format_seconds
-from plughost_protocol import ErrorCode
+from plughost_protocol import CodePlace, ErrorCode
 
 from .root import PlughostError
 
@@ -104,7 +104,8 @@ class CallTimeout(PlughostError):
 class ToolError(PlughostError):
     """Raised when the tool's own code raised. The worker lives on.
 
-    `type` and `traceback` are the plugin's, and as trustworthy as the plugin.
+    `type`, `traceback` and `places`, the lines of code that it came through, are the plugin's, and
+    as trustworthy as the plugin.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class ToolError(PlughostError):
         message: str,
         type: str = "",
         traceback: str = "",
+        places: tuple[CodePlace, ...] = (),
     ) -> None:
         super().__init__(f"{tool}: {message}")
         self.tool = tool
@@ -121,6 +123,7 @@ class ToolError(PlughostError):
         self.message = message
         self.type = type
         self.traceback = traceback
+        self.places = places
 
 
 class WorkerDied(PlughostError):

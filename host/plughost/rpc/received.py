@@ -43,4 +43,5 @@ def tool_error(tool: str, message: Error) -> ToolError:
         clean(message.message),
         clean(failure.type[:_MAX_TYPE]),
         clean(failure.traceback[:_MAX_TRACEBACK]),
+        tuple(failure.places),
     )

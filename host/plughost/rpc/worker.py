@@ -44,6 +44,7 @@ from plughost_protocol import (
     PLUGIN_UNLOAD,
     Call,
     CallMeta,
+    CodePlace,
     Description,
     Error,
     Hello,
@@ -116,6 +117,7 @@ class Worker:
         self._book = book
         self._owner = owner
         self._verdict: tuple[Cause, str] | None = None
+        self._places: tuple[CodePlace, ...] = ()
         self._ended: list[Waiter[None]] = []
         self._hello: Waiter[None] = reactor.waiter()
         self._greeted = False
@@ -186,6 +188,7 @@ class Worker:
             self._book.note("error", exc.message)
             for line in exc.traceback.splitlines()[-_TRACEBACK_LINES:]:
                 self._book.note("error", line)
+            self._places = exc.places
             self.end(Cause.LOAD_FAILED, exc.message)
         except msgspec.ValidationError as exc:
             self.on_violation(f"the description of the plugin: {exc}")
@@ -290,6 +293,7 @@ class Worker:
             cpu=process.cpu,
             stack=self._stacks.text,
             stderr=tuple(self._outputs[1].tail),
+            places=self._places,
         )
         self.channel.close(lambda sent: WorkerDied(self.plugin_id, end, outcome_unknown=sent))
         if not self._hello.done():  # who waits for it hears of the death from the channel
