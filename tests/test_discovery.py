@@ -188,6 +188,16 @@ def test_a_plugin_among_ten_thousand_entries_is_found(tmp_path: Path) -> None:
     assert (list(codes(found)), refused) == (["needle"], [])
 
 
+@pytest.mark.anyio
+async def test_a_folder_may_be_named_by_a_way_round(world: Path) -> None:
+    put(world / "plugins", "one")
+    for folder in (Path("../plugins"), Path("../plugins/one"), world / "here/../plugins"):
+        (found,) = discover([folder]).found
+        assert found.root == world / "plugins" / "one"
+        async with Host([folder], trusting()) as host:
+            assert host.problems == {}
+
+
 def test_a_plain_manifest_is_read_without_what_compares_versions(tmp_path: Path) -> None:
     put(tmp_path, "plain")
     code = (

@@ -12,7 +12,7 @@ from plughost.errors import ManifestError, PlughostError
 from .dependencies import Dependency
 from .manifest import Manifest, find_manifest
 from .manifest_files import FORMS, MANIFEST
-from .search_path import Place, search_path
+from .search_path import Place, absolute, search_path
 
 __all__ = ["Discovered", "Found", "Refused", "discover"]
 
@@ -117,7 +117,7 @@ def _with_names_of_their_own(refused: list[Refused], found: Iterable[str]) -> li
 
 def _plugins_in(place: Place, refused: list[Refused]) -> Iterator[Found]:
     """The plugins at a place; what is broken there is added to `refused`."""
-    path = place.path.absolute()
+    path = absolute(place.path)
     if place.error is not None:
         refused.append(Refused(place.name or path.name, path, place.error))
         return

@@ -10,7 +10,7 @@ import platformdirs
 
 from plughost.errors import PlughostError
 
-__all__ = ["VARIABLE", "Place", "describe_search", "search_folders", "search_path"]
+__all__ = ["VARIABLE", "Place", "absolute", "describe_search", "search_folders", "search_path"]
 
 VARIABLE: Final = "PLUGHOST_PLUGIN_PATH"
 """Folders before all others, separated as in PATH."""
@@ -29,6 +29,13 @@ class Place:
     """The entry point's, of an installed plugin."""
     error: PlughostError | None = None
     """Why there is nothing, where that is known."""
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root on. Without `..`: a worker sees too little for that."""
+    whole = path.absolute()
+    # Not resolve(), which raises for links that lead round in a circle.
+    return Path(os.path.realpath(whole)) if ".." in whole.parts else whole
 
 
 def search_path() -> Iterator[Place]:
