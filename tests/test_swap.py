@@ -237,3 +237,41 @@ async def test_calls_that_the_old_worker_dies_with_end_as_they_would_without_a_s
             os.kill(old, signal.SIGKILL)
         assert (plugin.state, plugin.restarts) == (State.ACTIVE, 0)
         assert await host.call("demo.version") == 2
+
+
+TASKS = """
+from plughost_sdk import Plugin
+
+plugin = Plugin()
+
+@plugin.task(every=3600)
+async def stays() -> None: ...
+
+@plugin.task(every=3600)
+async def {old}() -> None: ...
+
+@plugin.tool
+async def later() -> None:
+    await plugin.api.scheduler.schedule("later", 3600, stays)
+"""
+
+
+async def test_a_reload_cancels_the_tasks_that_the_new_version_does_not_schedule(
+    tmp_path: Path,
+) -> None:
+    versions = Versions(tmp_path, permissions=["tools:register", "scheduler:write"])
+    versions.write(1, TASKS.replace("{old}", "goes"))
+    async with Host([tmp_path], trusting()) as host:
+
+        def tasks() -> dict[str, str]:
+            return {task.name: task.id for task in host.scheduler.tasks("demo")}
+
+        before = tasks()
+        await host.call("demo.later")
+        # A new worker of the same version cancels nothing.
+        await host.plugin("demo").swap(host.plugin("demo").found)
+        assert set(tasks()) == {"stays", "goes", "later"}
+        versions.write(2, TASKS.replace("{old}", "comes"))
+        await host.reload("demo")
+        assert set(tasks()) == {"stays", "comes"}
+        assert tasks()["stays"] == before["stays"]

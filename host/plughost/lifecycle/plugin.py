@@ -131,6 +131,11 @@ class HostedPlugin(Sleeper):
         while self._outgoing:
             await self._changes.next()
 
+    def keep(self, reason: str) -> None:
+        """What is in its folder by now cannot take the place of what runs, for this reason."""
+        self.reload_error = reason
+        self.log.note("error", f"not reloaded, {reason}; what runs goes on")
+
     async def settled(self) -> None:
         """Return when it is no longer loading, and no worker's death is being judged."""
         while self._state is State.LOADING or (
@@ -185,6 +190,8 @@ class HostedPlugin(Sleeper):
             self._move(Event.LOADED)
         for registry in self._registries:
             registry.on_swapped(self.id)
+            if incoming.found is not outgoing.found:
+                registry.on_new_version(self.id)
         before, after = outgoing.found.manifest.version, self.version
         self._keep_offered()
         self.log.note("info", f"version {after} has taken the place of version {before}")
@@ -202,8 +209,7 @@ class HostedPlugin(Sleeper):
             await incoming.discard("its plugin goes on without it")
         finally:
             reason = error.reason if isinstance(error, StartFailed) else "it was given up"
-            self.reload_error = f"version {incoming.found.manifest.version}: {reason}"
-            self.log.note("error", f"not reloaded, {self.reload_error}; what runs goes on")
+            self.keep(f"version {incoming.found.manifest.version}: {reason}")
             self._incoming = None
             self._changed()
             self.wake_if_called()

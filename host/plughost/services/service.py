@@ -32,6 +32,10 @@ class HostService:
         """
         self.on_active(plugin_id)
 
+    def on_new_version(self, plugin_id: str) -> None:
+        """After `on_swapped`, where the plugin was read anew: what only its former version has
+        asked for is no longer wanted."""
+
     def on_abandoned(self, plugin_id: str) -> None:
         """The new worker did not become active, and the one before it goes on: what the new one
         has registered is forgotten. May come without `on_loading`."""

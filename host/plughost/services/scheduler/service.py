@@ -109,6 +109,12 @@ class SchedulerService(HostService):
     def on_asleep(self, plugin_id: str) -> None:
         self.on_active(plugin_id)
 
+    def on_new_version(self, plugin_id: str) -> None:
+        if lane := self._lanes.get(plugin_id):
+            for task in list(lane.tasks.values()):
+                if task.generation != lane.generation:
+                    self._drop(task)
+
     def on_abandoned(self, plugin_id: str) -> None:
         lane = self._lanes.get(plugin_id)
         if lane is not None and lane.loading is not None:
