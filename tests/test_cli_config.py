@@ -163,6 +163,21 @@ def test_set_keeps_comments_and_writes_nothing_that_cannot_be(desk: Desk) -> Non
     assert "threads = 9" in desk.user.read_text()
 
 
+def test_a_switch_is_set_as_a_whole_and_by_its_parts(desk: Desk) -> None:
+    desk.write(desk.project, "# mine\nhot_reload = true  # for now\ncall_depth = 4\n")
+    assert desk("config", "get", "hot_reload.enabled").out == "true\n"
+    assert desk("config", "set", "hot_reload.debounce", "1s").code == 0
+    assert desk("config", "set", "hot_reload", "off").code == 0
+    assert 'hot_reload = {enabled = false, debounce = "1s"}' in desk.project.read_text()
+    assert "call_depth = 4" in desk.project.read_text()
+    assert desk("config", "check").code == 0
+    assert desk("config", "unset", "hot_reload").code == 0
+    assert desk("config", "set", "hot_reload", "true").code == 0
+    shown = desk("config", "show", "hot_reload")
+    assert shown.out == "hot_reload.enabled = true\n"
+    assert desk("config", "set", "hot_reload", "perhaps").code == 2
+
+
 def test_commands_use_the_configuration_and_their_options_win(desk: Desk) -> None:
     (desk.folder / "plugins").mkdir()
     write_plugin(desk.folder / "plugins", "demo", CODE, config_schema=SCHEMA)

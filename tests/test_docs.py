@@ -23,11 +23,13 @@ from plughost import (
     HooksConfig,
     Host,
     HostConfig,
+    HotReload,
     Limits,
     LogEntry,
     PlughostError,
     PluginConfig,
     Rates,
+    ReloadOutcome,
     Restart,
     State,
     Tool,
@@ -155,6 +157,10 @@ def _names(rows: list[list[str]], column: int = 0) -> list[str]:
 def _shown(name: str, value: object) -> str:
     """A default as the docs write it."""
     match value:
+        case HotReload(enabled=False):
+            return "False"
+        case tuple() if value:
+            return ", ".join(f"`{item}`" for item in value)
         case None | bool():
             return str(value)
         case str():
@@ -184,6 +190,7 @@ def _shown(name: str, value: object) -> str:
         ("limits.md", "Rates", Rates),
         ("limits.md", "One plugin", PluginConfig),
         ("limits.md", "The host", HostConfig),
+        ("configuration.md", "Hot reload", HotReload),
         ("events.md", "Settings", EventsConfig),
         ("hooks.md", "Settings", HooksConfig),
         ("services/http.md", "Limits", HttpConfig),
@@ -211,6 +218,7 @@ def test_every_field_of_the_configuration_stands_in_the_docs_with_its_default(
         ("embedding.md", "field of `CallContext`", CallContext, set()),
         ("embedding.md", "field of `Tool`", Tool, set()),
         ("embedding.md", "field of `LogEntry`", LogEntry, set()),
+        ("embedding.md", "field of `ReloadOutcome`", ReloadOutcome, set()),
         ("errors.md", "field of `WorkerExit`", WorkerExit, {"signal"}),
         ("writing-plugins.md", "of `CurrentCall`", CurrentCall, {"check_cancelled"}),
         ("writing-plugins.md", "field", Manifest, set()),

@@ -15,6 +15,7 @@ from plughost import (
     Cause,
     ConfigError,
     HostConfig,
+    HotReload,
     Layer,
     Limits,
     Restart,
@@ -187,7 +188,31 @@ def test_a_later_file_wins_field_by_field_and_the_environment_over_all(tmp_path:
     assert plugin.config == {"one": 1, "two": 3, "name": "plain text", "list": ["x", 1]}
 
 
+@pytest.mark.parametrize(
+    ("text", "variables", "expected"),
+    [
+        ("", {}, HotReload(enabled=False)),
+        ("hot_reload = true", {}, HotReload()),
+        ("hot_reload = false", {}, HotReload(enabled=False)),
+        ("[hot_reload]\ndebounce = '1s'", {}, HotReload(debounce=1.0)),
+        ("hot_reload = {enabled = false, patterns = ['*.x']}", {}, HotReload(False, ("*.x",))),
+        ("hot_reload = false", {"PLUGHOST_HOT_RELOAD": "on"}, HotReload()),
+        ("", {"PLUGHOST_HOT_RELOAD__DEBOUNCE": "2s"}, HotReload(enabled=False, debounce=2.0)),
+        ("", {"PLUGHOST_HOT_RELOAD__IGNORE": "a, b"}, HotReload(False, ignore=("a", "b"))),
+        ("", {"PLUGHOST_ENV": "production"}, HotReload(enabled=False)),
+    ],
+)
+def test_hot_reload_is_switched_as_a_whole_or_has_settings_of_its_own(
+    file: Path, text: str, variables: dict[str, str], expected: HotReload
+) -> None:
+    config = load_config(toml(file, text), environment=variables)
+    assert config.hot_reload == expected
+
+
 MISTAKES = [
+    ("hot_reload = 'yes'\n", "1:1: hot_reload: must be true, false or a table"),
+    ("[hot_reload]\ndebounce = 0\n", "2:1: hot_reload.debounce must be more than 0"),
+    ("hot_reload = {pattern = ['*']}\n", "did you mean 'patterns'"),
     ("[limits]\nmemroy = 1\n", "2:1: limits.memroy: there is no such setting; did you mean 'memor"),
     ("[limts]\n", "1:1: limts: there is no such setting; did you mean 'limits'"),
     ("[limits]\nmemory = \n", "2:10: is not TOML: Invalid value"),

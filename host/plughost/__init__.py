@@ -68,10 +68,12 @@ if TYPE_CHECKING:
     from .exchange.tools import Tool
     from .exits import Cause, WorkerExit
     from .host import Host
+    from .hot_reload_config import HotReload
     from .lifecycle.commands import CommandOutcome
     from .lifecycle.configuring import Configured
     from .lifecycle.health import Health, HealthStatus
     from .lifecycle.plugin import HostedPlugin
+    from .lifecycle.source_changes import ReloadOutcome
     from .lifecycle.states import State
     from .memory_store import Embedder, Memory, MemoryMatch, MemoryStore, MemoryType
     from .policy.grants_file import load_grants
@@ -117,6 +119,7 @@ __all__ = [
     "HostConfig",
     "HostMisuse",
     "HostedPlugin",
+    "HotReload",
     "HttpConfig",
     "InvalidConfig",
     "InvalidEvent",
@@ -143,6 +146,7 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "Rates",
+    "ReloadOutcome",
     "Restart",
     "Sandbox",
     "SchedulerConfig",
@@ -202,10 +206,12 @@ _HOMES = {
     "exchange.tools": "Tool",
     "exits": "Cause WorkerExit",
     "host": "Host",
+    "hot_reload_config": "HotReload",
     "lifecycle.commands": "CommandOutcome",
     "lifecycle.health": "Health HealthStatus",
     "lifecycle.configuring": "Configured",
     "lifecycle.plugin": "HostedPlugin",
+    "lifecycle.source_changes": "ReloadOutcome",
     "lifecycle.states": "State",
     "memory_store": "Embedder Memory MemoryMatch MemoryStore MemoryType",
     "policy.grants_file": "load_grants",

@@ -22,6 +22,7 @@ from plughost.lifecycle.commands import CommandOutcome
 from plughost.lifecycle.configuring import Configured
 from plughost.lifecycle.health import Health
 from plughost.lifecycle.plugin import HostedPlugin
+from plughost.lifecycle.source_changes import ReloadOutcome
 from plughost.services.users.table import UserTable
 from plughost.supervision.logbook import LogEntry
 
@@ -41,8 +42,9 @@ class BlockingHost:
         config: HostConfig | None = None,
         *,
         on_log: Callable[[LogEntry], None] | None = None,
+        on_hot_reload: Callable[[ReloadOutcome], None] | None = None,
     ) -> None:
-        self._host = Host(folders, config, on_log=on_log)
+        self._host = Host(folders, config, on_log=on_log, on_hot_reload=on_hot_reload)
         self._stack = ExitStack()
         self._portal: BlockingPortal
 

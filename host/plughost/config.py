@@ -13,6 +13,7 @@ from plughost_protocol import MAX_FRAME
 
 from .errors import HostMisuse
 from .exits import Cause
+from .hot_reload_config import HotReload, OrSwitch
 from .service_config import (
     EventsConfig,
     HooksConfig,
@@ -358,11 +359,14 @@ class HostConfig:
     events: EventsConfig = EventsConfig()
     hooks: HooksConfig = HooksConfig()
     health: HealthConfig = HealthConfig()
+    hot_reload: OrSwitch[HotReload] = HotReload(enabled=False)  # type: ignore[assignment]  # as above
     resolver: Callable[[str, int], Awaitable[Sequence[str]]] | None = None
     """From host name and port to addresses as text; None for the machine's own resolver."""
 
     def __post_init__(self) -> None:
         _check_positive(self)
+        if isinstance(switch := self.hot_reload, bool):
+            object.__setattr__(self, "hot_reload", HotReload(enabled=switch))
 
     @property
     def state(self) -> Path:

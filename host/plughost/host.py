@@ -17,7 +17,7 @@ from plughost.errors import HostMisuse, PlughostError
 from plughost.exchange.calls import CallContext, Outcome
 from plughost.exchange.events.application import Events
 from plughost.exchange.events.bus import EventBus
-from plughost.exchange.events.event import Event
+from plughost.exchange.events.event import HOST, Event, Origin
 from plughost.exchange.hooks.application import Hooks
 from plughost.exchange.hooks.service import HookService
 from plughost.exchange.service_calls import Services
@@ -30,6 +30,7 @@ from plughost.lifecycle.health import Health
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.lifecycle.quarters import data_folder
 from plughost.lifecycle.roster import Roster
+from plughost.lifecycle.source_changes import ReloadOutcome, SourceChanges
 from plughost.policy.grants import check_grants
 from plughost.runtime import Runtime
 from plughost.services.http.service import check_http
@@ -58,6 +59,7 @@ class Host:
         config: HostConfig | None = None,
         *,
         on_log: Callable[[LogEntry], None] | None = None,
+        on_hot_reload: Callable[[ReloadOutcome], None] | None = None,
     ) -> None:
         self.config = config or HostConfig()
         check_grants(self.config.grants)
@@ -68,7 +70,11 @@ class Host:
         places = None if folders is None else [Path(folder) for folder in folders]
         self._roster = Roster(places, on_log)
         self._plugins = self._roster.plugins
-        self._commands = Commands(self._roster)
+        self._commands = Commands(self._roster, self._tell_reload_failed)
+        self.source_changes = SourceChanges(
+            self._roster, self._commands, lambda: self.tools, on_hot_reload
+        )
+        """What hot reload does with files that changed, where it is on."""
         self._stack = AsyncExitStack()
         self._entered = False
         self._runtime: Runtime
@@ -106,7 +112,12 @@ class Host:
         async with AsyncExitStack() as stack:
             self._runtime = await stack.enter_async_context(
                 Runtime.opened(
-                    self.config, self._roster, self._bus, self._hooks, lambda: self.grants
+                    self.config,
+                    self._roster,
+                    self._bus,
+                    self._hooks,
+                    lambda: self.grants,
+                    self.source_changes,
                 )
             )
             await self._runtime.start()
@@ -371,3 +382,7 @@ class Host:
         the deadline is each one's own.
         """
         return await self._commands.run(command, plugins, deadline, cascade=cascade)
+
+    def _tell_reload_failed(self, plugin_id: str, error: PlughostError) -> None:
+        data = {"plugin": plugin_id, "reason": str(error)[:1000]}
+        self._bus.post("plugin:reload_failed", data, Origin(HOST))

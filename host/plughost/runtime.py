@@ -22,11 +22,13 @@ from plughost.exchange.tool_calls import ToolCaller
 from plughost.exchange.tools import ToolRegistry
 from plughost.lifecycle.callbacks import Callbacks
 from plughost.lifecycle.health import HealthMonitor
+from plughost.lifecycle.hot_reload import HotReloader, hot_reloader
 from plughost.lifecycle.idling import Idling
 from plughost.lifecycle.offered import OfferedStore
 from plughost.lifecycle.quarters import SharedQuarters
 from plughost.lifecycle.recycling import Recycler
 from plughost.lifecycle.roster import Roster
+from plughost.lifecycle.source_changes import SourceChanges
 from plughost.lifecycle.surroundings import Surroundings
 from plughost.reactor import Reactor, current_reactor
 from plughost.sandbox.cgroup import CgroupTree, NoCgroup
@@ -59,12 +61,14 @@ class Runtime:
         bus: EventBus,
         hooks: HookService,
         reactor: Reactor,
+        hot_reloader: HotReloader | None,
     ) -> None:
         self._config = config
         self._roster = roster
         self._bus = bus
         self._hooks = hooks
         self._reactor = reactor
+        self._hot_reloader = hot_reloader
         self._machine = this_machine()
         self._templates = Templates(reactor, self._machine, shared=config.shared_template)
         self._watch = ResourceWatch(config.totals, reactor.now, roster.live_workers)
@@ -112,6 +116,7 @@ class Runtime:
         bus: EventBus,
         hooks: HookService,
         grants: Callable[[], Mapping[str, Sequence[str]]],
+        changes: SourceChanges,
     ) -> AsyncGenerator["Runtime"]:
         """All of it, with the plugins that there are; `start` starts them.
 
@@ -124,8 +129,12 @@ class Runtime:
             if isinstance(groups, CgroupTree):
                 await anyio.to_thread.run_sync(groups.sweep)
                 stack.callback(groups.close)
+            reactor = current_reactor(tasks)
+            hot = hot_reloader(config.hot_reload, roster, changes, reactor)
+            if hot is not None:
+                await hot.prepare()
             there = await anyio.to_thread.run_sync(discover, roster.folders)
-            runtime = cls(config, roster, bus, hooks, current_reactor(tasks))
+            runtime = cls(config, roster, bus, hooks, reactor, hot)
             roster.fill(runtime._surroundings(groups, grants), there)
             for service in runtime.services:
                 stack.push_async_callback(_shielded, service.aclose)
@@ -142,6 +151,8 @@ class Runtime:
         await self._idling.learned()
         await self._hooks.moments.startup()
         self._bus.post("system:startup", None, Origin(HOST))
+        if self._hot_reloader is not None:
+            self._reactor.spawn(self._hot_reloader.run)
 
     def usage(self, plugin_id: str) -> Usage:
         """Memory and CPU of a plugin's worker at the last look. Raises `UnknownPlugin`."""

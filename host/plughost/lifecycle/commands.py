@@ -57,9 +57,12 @@ class CommandOutcome:
 class Commands:
     """The commands on the plugins of one host."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(
+        self, roster: Roster, on_reload_failed: Callable[[str, PlughostError], object]
+    ) -> None:
         self._roster = roster
         self._plugins = roster.plugins
+        self._on_reload_failed = on_reload_failed
 
     # One plugin
 
@@ -107,7 +110,11 @@ class Commands:
         Raises as `load` does.
         """
         plugin = self._roster.plugin(plugin_id)
-        await plugin.turns.take("reload", deadline, lambda: self._reload(plugin))
+        try:
+            await plugin.turns.take("reload", deadline, lambda: self._reload(plugin))
+        except PlughostError as exc:
+            self._on_reload_failed(plugin_id, exc)
+            raise
 
     async def enable(self, plugin_id: str, deadline: float = DEADLINE) -> None:
         """Have a plugin called again that was disabled. Raises `StartFailed`, `HostMisuse`."""
@@ -256,8 +263,12 @@ class Commands:
         if not plugin.can_be_swapped:
             remedy = ": enable it first" if plugin.state is State.DISABLED else ""
             raise HostMisuse(f"plugin {plugin.id!r} is {plugin.state}{remedy}")
-        found = await _read_again(plugin)
-        self._check_dependencies(found)
+        try:
+            found = await _read_again(plugin)
+            self._check_dependencies(found)
+        except PlughostError as exc:
+            plugin.keep(exc.reason if isinstance(exc, StartFailed) else str(exc))
+            raise
         await plugin.swap(found)
 
     async def _enable(self, plugin: HostedPlugin) -> None:

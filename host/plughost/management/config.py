@@ -16,7 +16,7 @@ from plughost.settings.listing import as_json, as_toml, every_setting
 from plughost.settings.load import merged
 from plughost.settings.origin import Origin, Setting, Settings
 from plughost.settings.reading import read_text
-from plughost.settings.shape import Keys, is_table, kind_of
+from plughost.settings.shape import Keys, is_table, kind_of, switch_in
 from plughost.settings.values import from_text
 from plughost_protocol import ErrorCode
 
@@ -117,6 +117,8 @@ def set_value(output: Output, key: str, text: str, file: Path | None) -> ExitCod
     keys = _keys(key)
     _not_a_grant(keys)
     kind = kind_of(keys)
+    if switch := switch_in(kind):
+        keys, kind = (*keys, switch), bool
     if is_table(kind):
         raise CommandFailed(Problem(f"{key} is a table", then=f"plughost config show {key}"))
     try:
@@ -132,6 +134,9 @@ def set_value(output: Output, key: str, text: str, file: Path | None) -> ExitCod
             if name not in table:
                 # The outer tables need no header of their own.
                 table[name] = tomlkit.table(is_super_table=depth < len(keys) - 2)
+            elif isinstance(on := table[name], bool):
+                table[name] = tomlkit.inline_table()
+                table[name][switch_in(kind_of(keys[: depth + 1]))] = on
             table = table[name]
         table[keys[-1]] = value
         _refuse_mistakes(files, document, keys)

@@ -9,7 +9,7 @@ from plughost.catalog.toml_marks import toml_marks
 from plughost.policy.grants_file import grants_in, parse_document
 
 from .origin import Level, Origin, Setting, Settings
-from .shape import ROOT, Keys, is_table, kind_of, names_in, step
+from .shape import ROOT, Keys, is_table, kind_of, names_in, step, switch_in
 from .values import convert, from_text
 
 __all__ = ["PREFIX", "read_environment", "read_option", "read_text", "variable_of"]
@@ -50,11 +50,17 @@ def _name(keys: Keys) -> str:
 
 def _walk(kind: Any, value: Any, keys: Keys) -> Iterator[tuple[Keys, Any, Any]]:
     """Each setting with its kind and its value; in place of the kind, what is wrong."""
+    switch = switch_in(kind)
     if not is_table(kind):
         yield keys, kind, value
+    elif switch and isinstance(value, bool):
+        yield (*keys, switch), bool, value
     elif not isinstance(value, Mapping):
-        yield keys, ValueError(f"must be a table: [{_name(keys)}]"), value
+        other = "true, false or " if switch else ""
+        yield keys, ValueError(f"must be {other}a table: [{_name(keys)}]"), value
     else:
+        if switch and switch not in value:  # who fills the table wants what it is for
+            yield (*keys, switch), bool, True
         for name, inner in value.items():
             below = (*keys, name)
             try:
@@ -114,6 +120,8 @@ def read_option(keys: Keys, value: Any, option: str) -> Settings:
 def _read_one(settings: Settings, keys: Keys, text: str, origin: Origin) -> None:
     try:
         kind = kind_of(keys)
+        if switch := switch_in(kind):
+            keys, kind = (*keys, switch), bool
         if is_table(kind):
             raise ValueError(f"{_name(keys)} is a table: name a setting in it")  # noqa: TRY301
         value = convert(kind, from_text(kind, text), Path.cwd())

@@ -11,9 +11,19 @@ from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
 
 from plughost.catalog.plugin_id import is_plugin_id
 from plughost.config import HostConfig, PluginConfig
+from plughost.hot_reload_config import HotReload
 from plughost.service_config import Secret
 
-__all__ = ["ROOT", "CommandSettings", "Keys", "is_table", "kind_of", "names_in", "step"]
+__all__ = [
+    "ROOT",
+    "CommandSettings",
+    "Keys",
+    "is_table",
+    "kind_of",
+    "names_in",
+    "step",
+    "switch_in",
+]
 
 Keys: TypeAlias = tuple[str, ...]
 """The keys that lead to a setting, such as `("limits", "memory")`."""
@@ -54,6 +64,11 @@ def is_table(kind: Any) -> bool:
     if kind is Secret:  # a later file replaces all of it: its hosts are those of its value
         return False
     return kind is ROOT or is_dataclass(kind) or get_origin(kind) is Mapping
+
+
+def switch_in(kind: Any) -> str:
+    """The setting of a table for which `true` or `false` may stand in the table's place."""
+    return "enabled" if kind is HotReload else ""
 
 
 def step(kind: Any, name: str) -> Any:

@@ -12,6 +12,9 @@ HOST_EVENTS: Final = {
     "plugin:reloaded": (
         "a plugin was loaded anew, while it served or after it was unloaded: `plugin`, `version`"
     ),
+    "plugin:reload_failed": (
+        "a plugin was to be loaded anew and was not: `plugin`, `reason`; what ran goes on"
+    ),
     "plugin:crashed": "a plugin's worker died and is started again: `plugin`, `reason`",
     "plugin:restarted": "it is loaded again after that: `plugin`, `version`",
     "plugin:asleep": (
