@@ -3,7 +3,7 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,9 @@ from .cli_app import (
 from .exit_codes import ExitCode
 from .output import Output
 
+if TYPE_CHECKING:  # the help waits for nothing that it does not need
+    from .configuration import Options
+
 
 class ModelApi(StrEnum):
     """Whose form the tool definitions have."""
@@ -29,43 +32,46 @@ class ModelApi(StrEnum):
     OPENAI = "openai"
 
 
+Places = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="DIR", help="Plugins, or where they are. Default: the search path."),
+]
+Memory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="The most memory of a plugin: 100MB.")
+]
+Cpu = Annotated[
+    str | None, typer.Option(metavar="SHARE", help="The most CPU of a plugin: 50% of a core.")
+]
+Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="The longest that any call may take.")
+]
+State = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="What plugins keep goes there. Default: as configured."),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only what fails, and warnings and errors.")
+]
+
+
 @app.command()
 def run(
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="DIR", help="Plugins, or where they are. Default: the search path."),
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="The most memory of a plugin: 100MB.")
-    ] = None,
-    cpu: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="The most CPU of a plugin: 50% of a core.")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="The longest that any call may take.")
-    ] = None,
+    folders: Places = None,
+    memory: Memory = None,
+    cpu: Cpu = None,
+    timeout: Timeout = None,
     shared_template: SharedTemplate = False,
     without: Without = None,
     require_cgroup: RequireCgroup = False,
-    state: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="What plugins keep goes there. Default: as configured."),
-    ] = None,
+    state: State = None,
     file: Grants = None,
     socket: Socket = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Only what fails, and warnings and errors.")
-    ] = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Run plugins until Ctrl-C or SIGTERM, which let open calls end."""
-    from .asking import settle_grants
-    from .configuration import Configuration, Options
-    from .run import RunOptions, run_host
-    from .waivers import warn_of_waived
+    from .configuration import Options
 
-    # Before there is an event loop: Ctrl-C at the question must end the command.
-    output = Output(json=json, debug=Settings.debug)
     given = Options(
         folders or [],
         file,
@@ -77,9 +83,51 @@ def run(
         shared_template=shared_template,
         state=state,
     )
+    _run(given, socket, quiet=quiet, json=json, dev=False)
+
+
+@app.command()
+def dev(
+    folders: Places = None,
+    memory: Memory = None,
+    cpu: Cpu = None,
+    timeout: Timeout = None,
+    shared_template: SharedTemplate = False,
+    without: Without = None,
+    state: State = None,
+    file: Grants = None,
+    socket: Socket = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Run plugins while you write them: each is loaded anew when its files change."""
+    from .configuration import Options
+
+    given = Options(
+        folders or [],
+        file,
+        memory,
+        cpu,
+        timeout,
+        without or [],
+        shared_template=shared_template,
+        state=state,
+        dev=True,
+    )
+    _run(given, socket, quiet=quiet, json=json, dev=True)
+
+
+def _run(given: "Options", socket: Path | None, *, quiet: bool, json: bool, dev: bool) -> None:
+    from .asking import settle_grants
+    from .configuration import Configuration
+    from .run import RunOptions, run_host
+    from .waivers import warn_of_waived
+
+    # Before there is an event loop: Ctrl-C at the question must end the command.
+    output = Output(json=json, debug=Settings.debug)
     configuration = Configuration.read(output, given)
     config = configuration.host()
-    grants = settle_grants(output, configuration.folders, file)
+    grants = settle_grants(output, configuration.folders, given.file)
     if grants is None:
         raise typer.Exit(ExitCode.PERMISSION)
     warn_of_waived(output, config.sandbox)
@@ -88,7 +136,8 @@ def run(
         replace(config, grants=grants),
         socket or configuration.command.socket,
         quiet,
-        file,
+        given.file,
+        dev=dev,
     )
     finish(json, lambda output: run_host(output, options))
 

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from plughost.config import HostConfig, Layer
 from plughost.errors import ConfigError
+from plughost.hot_reload_config import ENVIRONMENT, is_production
 from plughost.settings.build import build_command, build_host
 from plughost.settings.files import GrantFiles, find_grant_files, why_a_plugins
 from plughost.settings.load import merged
@@ -42,6 +43,8 @@ class Options:
     require_cgroup: bool = False
     shared_template: bool = False
     state: Path | None = None
+    dev: bool = False
+    """Whether plugins are written meanwhile: hot reload, and all that they log."""
 
     def settings(self) -> Settings:
         """The same as settings."""
@@ -61,6 +64,8 @@ class Options:
             made.append((("shared_template",), True, "--shared-template"))
         if self.state is not None:
             made.append((("state_folder",), str(self.state), "--state"))
+        if self.dev:
+            made.append((("hot_reload", "enabled"), True, "plughost dev"))
         settings = Settings({}, [])
         for keys, value, option in made:
             settings.add(read_option(keys, value, option))
@@ -88,6 +93,10 @@ class Configuration:
         files = find_grant_files(options.folders, options.file, lenient=True)
         settings = merged(files.read, os.environ)
         settings.override(options.settings())
+        if options.dev:
+            _check_no_production()
+            if _LOG_LEVEL not in settings.made:
+                settings.add(read_option(_LOG_LEVEL, "debug", "plughost dev"))
         command = build_command(settings)
         folders = list(options.folders) or list(command.folders)
         if command.folders and not options.folders:
@@ -108,6 +117,22 @@ class Configuration:
                 raise CommandFailed(Problem(str(exc), then=then, code=USAGE)) from exc
             raise
         return config if grants is None else replace(config, grants=grants)
+
+
+def _check_no_production() -> None:
+    """Raises `CommandFailed` where users are."""
+    if is_production():
+        raise CommandFailed(
+            Problem(
+                "plughost dev is not for production",
+                f"{ENVIRONMENT} says that this is production, where no file is watched",
+                f"plughost run; or on your own machine: unset {ENVIRONMENT}",
+                code=USAGE,
+            )
+        )
+
+
+_LOG_LEVEL: Final[Keys] = ("limits", "log_level")
 
 
 def _not_among_plugins(

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Self
 
 import msgspec
@@ -33,7 +34,7 @@ class Journal(logging.Handler):
         self._output = output
         self._quiet = quiet
         self._held: deque[LogEntry] | None = deque(maxlen=_HELD_LINES)
-        self._lines: queue.Queue[LogEntry | None] = queue.Queue(_WAITING_LINES)
+        self._lines: queue.Queue[LogEntry | Callable[[], None] | None] = queue.Queue(_WAITING_LINES)
         self._dropped = 0
         self._ending = False
         self._log = logging.getLogger("plughost")
@@ -76,6 +77,13 @@ class Journal(logging.Handler):
             except queue.Full:
                 self._dropped += 1
 
+    def say(self, print_it: Callable[[], None]) -> None:
+        """Have something printed among the entries, at its turn."""
+        try:
+            self._lines.put_nowait(print_it)
+        except queue.Full:
+            self._dropped += 1
+
     def start_is_over(self) -> None:
         """Print what was kept, and from now on each entry as it comes."""
         held, self._held = self._held or (), None
@@ -85,7 +93,10 @@ class Journal(logging.Handler):
     def _print_all(self) -> None:
         try:
             while (entry := self._lines.get()) is not None:
-                self._print(entry)
+                if isinstance(entry, LogEntry):
+                    self._print(entry)
+                else:
+                    entry()
         except OSError:
             # Who read our lines has gone: end as if told to, and write to nobody.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,23 +1,30 @@
-"""`plughost run`: a host in the foreground, until it is told to stop.
+"""`plughost run` and `plughost dev`: a host in the foreground, until it is told to stop.
 
 The first SIGTERM or Ctrl-C drains: no new clients, open calls end, workers stop in good order.
 The second one kills the workers.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from plughost.config import HostConfig
+from plughost.errors import ConfigError
 from plughost.host import Host
+from plughost.lifecycle.source_changes import ReloadOutcome
 from plughost.settings.files import find_grant_files
 
 from .background import on_interrupt, stop_at_once
+from .changes import show_change
 from .control import PluginStatus
 from .control_server import ControlServer
+from .excerpt import Excerpt, excerpt_of, excerpts, show_excerpts
 from .exit_codes import ExitCode
 from .journal import Journal
 from .listener import listening
@@ -28,6 +35,8 @@ from .socket_path import control_path
 from .status import plugin_statuses, tools_of
 
 __all__ = ["RunOptions", "run_host"]
+
+_log: Final = logging.getLogger("plughost.hot_reload")
 
 _COLUMNS: Final = (
     Column("id"),
@@ -48,12 +57,17 @@ class RunOptions:
     quiet: bool
     file: Path | None
     """The file with the grants, which is read again before plugins are loaded anew."""
+    dev: bool = False
+    """Whether somebody writes these plugins: then none that fails ends the command."""
 
 
 async def run_host(output: Output, options: RunOptions) -> ExitCode:
-    """Serve until a signal comes. 0 after a clean stop, 1 if no plugin could be started."""
+    """Serve until a signal comes. 0 after a clean stop, 1 if no plugin could be started.
+
+    With `dev` it serves whatever becomes of the plugins.
+    """
     journal = Journal(output, quiet=options.quiet)
-    run = _Run(output, journal, quiet=options.quiet)
+    run = _Run(output, journal, quiet=options.quiet, dev=options.dev)
     path = control_path(options.socket, create=True)
 
     def grants() -> Mapping[str, Sequence[str]]:
@@ -63,9 +77,13 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
         async with on_interrupt(run.on_signal), ControlServer.on(listener, grants) as server:
             with run.starting:
                 async with Host(
-                    options.folders or None, options.config, on_log=journal.write
+                    options.folders or None,
+                    options.config,
+                    on_log=journal.write,
+                    on_hot_reload=run.on_change,
                 ) as host:
                     run.host = host
+                    host.source_changes.before = lambda: _refresh(host, grants)
                     if run.announce(path):
                         server.serve(host)
                         await run.stop.wait()
@@ -75,16 +93,25 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
     return run.exit_code()
 
 
+async def _refresh(host: Host, grants: Callable[[], Mapping[str, Sequence[str]]]) -> None:
+    """Read the grants anew, before plugins are loaded whose files have changed."""
+    try:
+        host.grants = await anyio.to_thread.run_sync(grants)
+    except ConfigError as exc:
+        _log.error("the grants are as they were: %s", exc)
+
+
 class _Run:
     """How far one run has come, for the signals that end it."""
 
-    def __init__(self, output: Output, journal: Journal, *, quiet: bool) -> None:
+    def __init__(self, output: Output, journal: Journal, *, quiet: bool, dev: bool) -> None:
         self.starting = anyio.CancelScope()
         self.stop = anyio.Event()
         self.host: Host | None = None
         self._output = output
         self._journal = journal
         self._quiet = quiet
+        self._dev = dev
         self._signals = 0
         self._failed = False
 
@@ -98,13 +125,13 @@ class _Run:
             stop_at_once(self.host)
 
     def announce(self, path: Path) -> bool:
-        """Say what runs and what does not; whether anything does."""
+        """Say what runs and what does not; whether to go on."""
         host, output = self.host, self._output
         assert host is not None  # noqa: S101 - it has just been set
         statuses = plugin_statuses(host)
         tools = tools_of(host)
         running = [status for status in statuses if status.is_running]
-        self._failed = not running
+        self._failed = not (running or self._dev)
         if output.as_json:
             output.json_line({"event": "start", "socket": str(path), "plugins": statuses})
         elif not self._quiet:
@@ -119,14 +146,17 @@ class _Run:
         for status in statuses:
             if not status.is_running:
                 self._explain(status)
-        if running:
+        if not self._failed:
             if output.as_json:
                 output.json_line({"event": "ready"})
             else:
                 hint = "" if self._quiet else f" on {path} (Ctrl-C stops)"
                 output.line(Cell("ready", "bold green"), hint)
+                if self._dev and not self._quiet:
+                    waits = "" if running else "no plugin runs yet: "
+                    output.line(f"{waits}files are watched, and what changes is loaded anew")
         self._journal.start_is_over()
-        if not running:
+        if self._failed:
             output.problem(
                 Problem(
                     "no plugin could be started",
@@ -135,19 +165,42 @@ class _Run:
                     code="internal",
                 )
             )
-        return bool(running)
+        return not self._failed
 
     def _explain(self, status: PluginStatus) -> None:
         then = "plughost check DIR, for the traceback"
         if status.state == "refused":
             then = "mend it, then: plughost check DIR"
+        why, found = status.problem, list[Excerpt]()
+        if self._dev:
+            why, found = self._code_of(status)
+            then = "" if status.state == "disabled" else "mend it: it is started at the next change"
         problem = Problem(
             f"plugin {status.id} does not run ({status.state})",
-            shortened(status.problem),
+            shortened(why),
             then,
             code="load_failed",
+            facts={"places": [one.as_json() for one in found]} if found else None,
         )
         self._output.problem(problem)
+        if not self._output.as_json:
+            show_excerpts(self._output, found, sys.stderr)
+
+    def _code_of(self, status: PluginStatus) -> tuple[str, list[Excerpt]]:
+        """Why a plugin does not run, and the lines of code that keep it from that."""
+        assert self.host is not None  # noqa: S101 - it has long been set
+        for refused in self.host.source_changes.refused():
+            if refused.name == status.id:
+                return status.problem, excerpts(refused.root, refused.error)
+        plugin = self.host.plugins.get(status.id)
+        if plugin is None or plugin.last_exit is None:
+            return status.problem, []
+        return str(plugin.last_exit), excerpt_of(plugin.found.code, plugin.last_exit)
+
+    def on_change(self, outcome: ReloadOutcome) -> None:
+        """Show what became of a plugin whose files have changed."""
+        if not self._quiet or outcome.error is not None or self._output.as_json:
+            self._journal.say(lambda: show_change(self._output, outcome))
 
     def say_what_is_open(self, requests: int) -> None:
         calls = f"waiting for {requests} open calls" if requests else "stopping"
