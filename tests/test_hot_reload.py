@@ -468,6 +468,19 @@ async def test_where_nothing_tells_of_changes_files_are_polled(
         assert await version(host) == 2
 
 
+async def test_a_plugin_that_sleeps_is_swapped_in_its_sleep(tmp_path: Path) -> None:
+    versions = Versions(tmp_path, activation=["tool"])
+    versions.write(1)
+    async with watched(tmp_path) as (host, outcomes):
+        assert host.plugin("demo").state is State.SLEEPING
+        versions.write(2)
+        await outcomes.expect("reloaded")
+        assert await version(host) == 2
+        (versions.root / "plugin.py").write_text("1 / 0")
+        assert (await outcomes.expect("failed")).goes_on
+        assert await version(host) == 2
+
+
 async def test_a_hidden_plugin_is_not_reloaded(tmp_path: Path) -> None:
     first, second = (Versions(tmp_path / name) for name in ("first", "second"))
     for one in (first, second):
