@@ -291,6 +291,62 @@ def test_configure_gives_several_plugins_their_values_or_none(
         assert config_of("plain", socket) == {"days": 2}
 
 
+def test_configure_keeps_values_in_the_file_once_the_host_has_taken_them(desk: Desk) -> None:
+    (desk.folder / "plugins").mkdir()
+    write_plugin(desk.folder / "plugins", "demo", CODE, config_schema=SCHEMA)
+    grants = "[grants]\n'*' = ['*']\n"
+    desk.write(desk.project, f"# mine\n{grants}[plugins.demo.config]\ncity = 'Oslo' # home\n")
+    socket = desk.folder / "s"
+
+    def configure(*arguments: object) -> Finished:
+        return desk("configure", *arguments, "--socket", socket)
+
+    with running_host("plugins", socket=socket, cwd=desk.folder, env=desk.env):
+        before = desk.project.read_text()
+        refused = configure("demo", "days=10", "city=Rom", "--save")
+        assert (refused.code, desk.project.read_text()) == (2, before)
+        assert configure("demo", "days=4").code == 0
+        assert desk.project.read_text() == before
+        done = configure("demo", "days=5", "--save")
+        assert (done.code, "kept in plughost.toml" in done.out) == (0, True), done.err
+        assert desk.project.read_text() == before + "days = 5\n"
+        assert configure("demo", "days=6", "--save", "--file", "own.toml").code == 0
+        assert "[plugins.demo.config]\ndays = 6\n" in (desk.folder / "own.toml").read_text()
+        assert configure("demo", "days=6", "--file", "own.toml").code == 2
+    with running_host("plugins", socket=socket, cwd=desk.folder, env=desk.env):
+        assert config_of("demo", socket) == {"days": 5, "city": "Oslo"}
+        assert configure("demo", "days=7", "--replace", "--save").code == 0
+        assert desk("config", "get", "plugins.demo.config.days").out == "7\n"
+        assert desk("config", "get", "plugins.demo.config.city").code == 4
+    assert desk.project.read_text().startswith(f"# mine\n{grants}")
+
+
+def test_configure_writes_no_secret_and_nothing_that_a_file_cannot_hold(desk: Desk) -> None:
+    (desk.folder / "plugins").mkdir()
+    write_plugin(desk.folder / "plugins", "demo", CODE)
+    text = "[grants]\n'*' = ['*']\n[plugins.demo.config]\nkey.secret.env = 'TOKEN'\n"
+    desk.write(desk.project, text)
+    socket = desk.folder / "s"
+    env = desk.env | {"TOKEN": "hush-hush"}
+    place = '{"other": {"secret": {"env": "TOKEN"}}}'
+    with running_host("plugins", socket=socket, cwd=desk.folder, env=env):
+        for words, why in (
+            (["key=geheim"], "comes from the variable TOKEN"),
+            (["--values", '{"x": 1, "y": null}'], "TOML holds no null"),
+            (["--values", place], "plughost config set plugins.demo.config.other"),
+        ):
+            done = desk("configure", "demo", *words, "--save", "--socket", socket)
+            assert (done.code, why in done.err) == (2, True), done
+            assert "geheim" not in done.err
+        assert config_of("demo", socket) == {"key": "hush-hush"}
+        assert desk("configure", "demo", "key=geheim", "--socket", socket).code == 0
+        desk.project.chmod(0o666)  # anybody could write it: it is not to be believed any more
+        done = desk("configure", "demo", "x=1", "--save", "--socket", socket)
+        assert (done.code, "plughost.toml" in done.err) == (1, True)
+        assert config_of("demo", socket) == {"key": "geheim"}
+    assert desk.project.read_text() == text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

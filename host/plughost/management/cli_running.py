@@ -352,13 +352,21 @@ def configure_command(
     replace_all: Annotated[
         bool, typer.Option("--replace", help="Drop the values that are not named.")
     ] = False,
+    save: Annotated[
+        bool, typer.Option("--save", help="And write them into plughost.toml, for the next host.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="With --save: into this file.")
+    ] = None,
     socket: Socket = None,
     json: Json = False,
 ) -> None:
     """Give plugins of the running host new values: all of them, or none."""
     from .configure import ConfigureOptions, configure_plugins
 
-    options = ConfigureOptions(plugin, arguments or [], values, replace_all, socket)
+    if file is not None and not save:
+        raise typer.BadParameter("--file is the file that --save writes: give --save, too")
+    options = ConfigureOptions(plugin, arguments or [], values, replace_all, socket, save, file)
     finish(json, lambda output: configure_plugins(output, options))
 
 

@@ -4,9 +4,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import tomlkit
 from tomlkit import TOMLDocument
 
 from plughost.errors import ConfigError
@@ -20,6 +19,7 @@ from plughost.settings.shape import Keys, is_table, kind_of, switch_in
 from plughost.settings.values import from_text
 from plughost_protocol import ErrorCode
 
+from .config_edit import HEADER, put_value
 from .configuration import warn
 from .exit_codes import ExitCode
 from .grant_edit import edit_file
@@ -27,8 +27,6 @@ from .output import Cell, Output
 from .problems import CommandFailed, Problem
 
 __all__ = ["ShowOptions", "check", "get", "set_value", "show", "unset"]
-
-_HEADER: Final = "# How plughost runs here. `plughost config` writes here; so may you.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,29 +127,10 @@ def set_value(output: Output, key: str, text: str, file: Path | None) -> ExitCod
     warn(output, files)
 
     def change(document: TOMLDocument) -> None:
-        table: Any = document
-        for depth, name in enumerate(keys[:-1]):
-            if name not in table:
-                # The outer tables need no header of their own.
-                table[name] = tomlkit.table(is_super_table=depth < len(keys) - 2)
-            elif isinstance(on := table[name], bool):
-                table[name] = tomlkit.inline_table()
-                table[name][switch_in(kind_of(keys[: depth + 1]))] = on
-            table = table[name]
-        table[keys[-1]] = value
-        _refuse_mistakes(files, document, keys)
+        put_value(files, document, keys, value)
 
-    edit_file(files.target, change, _HEADER)
+    edit_file(files.target, change, HEADER)
     return _changed(output, key, files.target, "set")
-
-
-def _refuse_mistakes(files: GrantFiles, document: TOMLDocument, keys: Keys) -> None:
-    """Raises `CommandFailed` if the file would have a mistake in this setting."""
-    settings = read_text(files.target, tomlkit.dumps(document))
-    name = _name(keys)
-    for problem in build.check(settings):
-        if problem.problem.startswith(name) or keys in settings.made:
-            raise CommandFailed(Problem(problem.problem, f"{files.target} is left as it was"))
 
 
 def unset(output: Output, key: str, file: Path | None) -> ExitCode:
@@ -175,7 +154,7 @@ def unset(output: Output, key: str, file: Path | None) -> ExitCode:
             )
         del table[keys[-1]]
 
-    edit_file(files.target, change, _HEADER)
+    edit_file(files.target, change, HEADER)
     return _changed(output, key, files.target, "unset")
 
 

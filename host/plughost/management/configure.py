@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from .arguments import parse_arguments
+from .config_edit import PluginValues
 from .control_client import ControlClient
 from .exit_codes import USAGE, ExitCode
 from .output import Cell, Output
@@ -34,6 +35,10 @@ class ConfigureOptions:
     """A JSON object, of the plugin's values or of several plugins' by id."""
     replace: bool
     socket: Path | None
+    save: bool
+    """Whether the values outlast the host, in a file."""
+    file: Path | None
+    """The file to write, in place of the one that is found."""
 
 
 async def configure_plugins(output: Output, options: ConfigureOptions) -> ExitCode:
@@ -50,12 +55,19 @@ async def configure_plugins(output: Output, options: ConfigureOptions) -> ExitCo
             raise _nothing()
         else:
             values = _of_several(parse_arguments([], options.values, {}, "configure"))
+        kept = None
+        if options.save:
+            kept = PluginValues.prepare(output, values, options.file, replace=options.replace)
         done = await host.configure(values, replace=options.replace)
+    if kept is not None:
+        kept.write()
     if output.as_json:
         output.json(done)
     else:
         for plugin_id, outcome in done.items():
             output.line(Cell(plugin_id, "bold"), f" {outcome}: {_TOLD.get(outcome, outcome)}")
+        if kept is not None:
+            output.line(f"kept in {kept.files.target}")
     return ExitCode.OK
 
 
