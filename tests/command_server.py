@@ -175,6 +175,9 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    for folder in reversed(request["env"].get("PYTHONPATH", "").split(os.pathsep)):
+        if folder and folder not in sys.path:
+            sys.path.insert(0, folder)
     sys.argv[:] = ["plughost", *request["arguments"]]
     if request["refused"]:
         refuse(request["refused"])

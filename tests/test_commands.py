@@ -1,5 +1,7 @@
 """Plugins are loaded, unloaded, reloaded, enabled and disabled while the host runs."""
 
+import os
+import shutil
 from pathlib import Path
 
 import anyio
@@ -174,6 +176,31 @@ async def test_a_manifest_that_changes_its_id_changes_nothing(tmp_path: Path) ->
             await host.reload("demo")
         assert await host.call("demo.version", {"number": 1}) == [1, 1]
         assert list(host.plugins) == ["demo"]
+
+
+async def test_a_folder_that_is_gone_is_said_to_be_and_the_rest_goes_on(tmp_path: Path) -> None:
+    for name in ("gone", "stays"):
+        Versions(tmp_path, name).write(1)
+    async with Host([tmp_path], trusting()) as host:
+        shutil.rmtree(tmp_path / "gone")
+        with pytest.raises(ManifestError, match="/gone: is gone: put it back"):
+            await host.reload("gone")
+        outcomes = await host.command("reload")
+        assert {one.plugin: one.error is None for one in outcomes} == {"gone": False, "stays": True}
+        for name in ("gone", "stays"):
+            assert await host.call(f"{name}.version", {"number": 1}) == [1, 1]
+        assert await host.unload("gone") == ["gone"]
+        Versions(tmp_path, "new").write(1)
+        outcomes = await host.command("load")
+        assert {one.plugin: one.state for one in outcomes} == {"gone": "unloaded", "new": "active"}
+        shutil.rmtree(tmp_path)
+        (outcome,) = await host.command("load")
+        assert "is gone" in str(outcome.error)
+        assert await host.call("stays.version", {"number": 2}) == [2, 1]
+        os.mkdir(tmp_path)  # noqa: PTH102 - Path's is held to block
+        Versions(tmp_path, "gone").write(2)
+        assert await host.load("gone") == ["gone"]
+        assert await host.call("gone.version", {"number": 3}) == [3, 2]
 
 
 async def test_commands_on_one_plugin_are_done_one_after_the_other(tmp_path: Path) -> None:

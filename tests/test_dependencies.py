@@ -255,4 +255,6 @@ async def test_a_disabled_dependency_is_said_to_be_disabled(make_plugin: MakePlu
     folder = make_plugin("user", CODE, dependencies=["base"])
     config = trusting(plugins={"base": PluginConfig(enabled=False)})
     async with Host([folder], config) as host:
-        assert host.problems["user"] == "it needs base, which does not run (disabled)"
+        assert host.problems["user"] == (
+            "it needs base, which does not run (disabled): enable base first"
+        )

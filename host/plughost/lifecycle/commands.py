@@ -289,6 +289,8 @@ async def _read_again(plugin: HostedPlugin) -> Found:
     found = plugin.found
     if found.text is not None:  # it lies in no folder
         return found
+    if not await anyio.to_thread.run_sync(found.code.exists):
+        raise ManifestError(found.code, ["is gone: put it back; what runs of it runs on"])
     manifest = await anyio.to_thread.run_sync(read_manifest, found.code)
     if manifest.id != plugin.id:
         changed = f"id: it is {manifest.id!r} now, and {plugin.id!r} was loaded from here"

@@ -148,7 +148,9 @@ class Roster:
             f"{plugin.id} is {plugin.state}" if need.dependency.is_service else plugin.state
             for plugin in candidates
         )
-        return f"it needs {need.dependency.in_words()}, which does not run ({states})"
+        disabled = [plugin.id for plugin in candidates if plugin.state is State.DISABLED]
+        then = f": enable {' or '.join(disabled)} first" if disabled else ""
+        return f"it needs {need.dependency.in_words()}, which does not run ({states}){then}"
 
     # All of them
 

@@ -82,7 +82,12 @@ class PluginValues:
         except ConfigError as exc:
             then = "mend that, and give the same command again"
             raise CommandFailed(
-                Problem("the host has the values, and the file has not", str(exc), then)
+                Problem(
+                    "the host has the values, and the file has not",
+                    str(exc),
+                    then,
+                    code="internal",
+                )
             ) from exc
 
     def _change(self, document: TOMLDocument) -> None:

@@ -18,6 +18,7 @@ from plughost.config import HostConfig
 from plughost.errors import ConfigError
 from plughost.host import Host
 from plughost.lifecycle.source_changes import ReloadOutcome
+from plughost.lifecycle.states import State
 from plughost.settings.files import find_grant_files
 
 from .background import on_interrupt, stop_at_once
@@ -144,7 +145,8 @@ class _Run:
             for status in statuses:
                 show_hidden(output, status)
         for status in statuses:
-            if not status.is_running:
+            # That one is disabled is what its operator wants: it stands in the table.
+            if not status.is_running and status.state != State.DISABLED:
                 self._explain(status)
         if not self._failed:
             if output.as_json:
