@@ -81,6 +81,21 @@ async def test_on_configure_takes_values_and_other_plugins_get_a_new_worker(fold
 
 
 @pytest.mark.anyio
+async def test_an_event_tells_the_names_of_new_values_and_never_a_value(folder: Path) -> None:
+    async with Host([folder], trusting()) as host:
+        await host.configure({"takes": {"days": 5, "city": "Voss"}, "plain": {"days": 5}})
+        await host.configure({"takes": {"days": 6}}, replace=True)
+        with pytest.raises(InvalidConfig):
+            await host.configure({"takes": {"days": 10}})
+        told = [event.data for event in host.events.history("plugin:configured")]
+    assert told == [
+        {"plugin": "takes", "keys": ["city", "days"], "outcome": "taken"},
+        {"plugin": "plain", "keys": ["days"], "outcome": "restarted"},
+        {"plugin": "takes", "keys": ["city", "days"], "outcome": "taken"},
+    ]
+
+
+@pytest.mark.anyio
 async def test_values_that_do_not_fit_change_nothing_anywhere(folder: Path) -> None:
     async with Host([folder], trusting()) as host:
         pid = host.plugin("plain").pid

@@ -6,7 +6,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import anyio
 import anyio.to_thread
@@ -41,6 +41,8 @@ from plughost.supervision.logbook import LogEntry
 from plughost.supervision.watch import Usage
 
 __all__ = ["Host"]
+
+_KEYS: Final = 100  # names of values that one event tells
 
 
 class Host:
@@ -279,7 +281,18 @@ class Host:
         """
         async with self._configuring:
             plugins = {plugin_id: self.plugin(plugin_id) for plugin_id in values}
-            return await configure(plugins, values, replace=replace)
+            before = {plugin_id: plugin.config for plugin_id, plugin in plugins.items()}
+            done = await configure(plugins, values, replace=replace)
+            for plugin_id, outcome in done.items():
+                # Names only: a value may be a secret.
+                names = {*values[plugin_id], *(before[plugin_id] if replace else ())}
+                told = {
+                    "plugin": plugin_id,
+                    "keys": sorted(names)[:_KEYS],
+                    "outcome": outcome.value,
+                }
+                self._bus.post("plugin:configured", told, Origin(HOST))
+            return done
 
     async def load_code(
         self,

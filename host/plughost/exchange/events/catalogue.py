@@ -23,6 +23,8 @@ HOST_EVENTS: Final = {
     ),
     "plugin:awake": "it has a worker: `plugin`",
     "plugin:enabled": "a plugin that was disabled takes calls again: `plugin`",
+    "plugin:configured": "a plugin has new values: `plugin`, `keys`, the names of up to 100 values "
+    "that were given or dropped, and `outcome`: `taken`, `restarted` or `kept`",
     "plugin:error": "a plugin cannot be started, or was given up: `plugin`, `reason`",
     "tool:before_execute": "a tool is about to be called: `tool`, `plugin`, `caller`",
     "tool:after_execute": "the call has ended: `tool`, `plugin`, `caller`, `duration` in "
