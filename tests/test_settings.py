@@ -405,36 +405,39 @@ def test_a_secret_that_cannot_be_sent_is_told_with_its_place_and_not_its_value(
     assert "geheim" not in str(caught.value)
 
 
-BACKEND = """
-from keyring.backend import KeyringBackend
-
-class Keyring(KeyringBackend):
-    priority = 1
-
-    def get_password(self, service, username):
-        return {("my/app", "ada"): "from-the-ring"}.get((service, username))
-
-    def set_password(self, service, username, password):
-        raise NotImplementedError
-"""
-
-
 def test_a_secret_comes_out_of_the_keyring(file: Path) -> None:
-    pytest.importorskip("keyring", reason="needs plughost[keyring]")
-    (file.parent / "ring.py").write_text(BACKEND)
+    # A keyring that is a file: no desktop need run.
+    env = {
+        **os.environ,
+        "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+        "XDG_DATA_HOME": str(file.parent / "data"),
+    }
+
+    def python(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    kept = python("-m", "keyring", "set", "my/app", "ada", stdin="from-the-ring\n")
+    assert kept.returncode == 0, kept.stderr
+    assert list((file.parent / "data").rglob("keyring_pass.cfg"))
     toml(file, "[plugins.a]\nconfig.key.secret.keyring = 'my/app/ada'\n")
     code = (
         "from plughost import load_config\n"
         f"print(load_config({str(file)!r}).of('a').config['key'].value)"
     )
-    path = os.pathsep.join([str(file.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHON_KEYRING_BACKEND": "ring.Keyring", "PYTHONPATH": path}
-    ask = [sys.executable, "-c", code]
-    done = subprocess.run(ask, env=env, capture_output=True, text=True, timeout=30, check=False)
+    done = python("-c", code)
     assert (done.stdout, done.stderr) == ("from-the-ring\n", "")
     toml(file, "[plugins.a]\nconfig.key.secret.keyring = 'my/app/eve'\n")
-    done = subprocess.run(ask, env=env, capture_output=True, text=True, timeout=30, check=False)
-    assert "the keyring has no my/app/eve: keyring set my/app eve" in done.stderr
+    assert "the keyring has no my/app/eve: keyring set my/app eve" in python("-c", code).stderr
+    env["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+    assert "the keyring gives no my/app/eve: No recommended" in python("-c", code).stderr
 
 
 def test_without_the_extra_the_keyring_names_it(file: Path) -> None:
