@@ -1,5 +1,8 @@
 """Before `plughost run`: a person is asked for the grants that are missing, a program is told."""
 
+import select
+import signal
+import socket
 import sys
 import termios
 from collections.abc import Sequence
@@ -106,11 +109,25 @@ def _answer(question: str) -> str:
     termios.tcflush(sys.stdin, termios.TCIFLUSH)
     sys.stderr.write(question)
     sys.stderr.flush()
-    typed = sys.stdin.readline()
+    typed = _typed()
     if not typed.endswith("\n"):
         sys.stderr.write("\n")
     word = typed.strip().lower()
     return word[0] if word in _ANSWERS else "n"
+
+
+def _typed() -> str:
+    """The next line."""
+    seen, wake = socket.socketpair()
+    with seen, wake:
+        wake.setblocking(False)
+        before = signal.set_wakeup_fd(wake.fileno())
+        try:
+            # Ctrl-C just before a read that blocks would be heard of when the line is there.
+            select.select([sys.stdin, seen], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
+        return sys.stdin.readline()
 
 
 def _show(output: Output, ask: Ask, note: str = "") -> None:
