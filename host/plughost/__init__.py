@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from .exits import Cause, WorkerExit
     from .host import Host
     from .hot_reload_config import HotReload
+    from .lifecycle.canary import Canary, CanaryStatus
     from .lifecycle.commands import CommandOutcome
     from .lifecycle.configuring import Configured
     from .lifecycle.health import Health, HealthStatus
@@ -98,6 +99,8 @@ __all__ = [
     "CallContext",
     "CallRefused",
     "CallTimeout",
+    "Canary",
+    "CanaryStatus",
     "Cause",
     "CommandOutcome",
     "CommandTimeout",
@@ -207,6 +210,7 @@ _HOMES = {
     "exits": "Cause WorkerExit",
     "host": "Host",
     "hot_reload_config": "HotReload",
+    "lifecycle.canary": "Canary CanaryStatus",
     "lifecycle.commands": "CommandOutcome",
     "lifecycle.health": "Health HealthStatus",
     "lifecycle.configuring": "Configured",

@@ -16,6 +16,7 @@ from plughost.exchange.service_calls import ServiceProxy
 from plughost.exchange.services import Service
 from plughost.exchange.tools import Tool
 from plughost.host import Host
+from plughost.lifecycle.canary import Canary
 from plughost.lifecycle.code_plugin import Permissions
 from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome
@@ -153,9 +154,24 @@ class BlockingHost:
         unload = partial(self._host.unload, plugin_id, cascade=cascade, deadline=deadline)
         return self._portal.call(unload)
 
-    def reload(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+    def reload(
+        self,
+        plugin_id: str,
+        *,
+        canary: Canary | None = None,
+        deadline: float = COMMAND_DEADLINE,
+    ) -> None:
         """As `Host.reload`."""
-        self._portal.call(partial(self._host.reload, plugin_id, deadline=deadline))
+        reload = partial(self._host.reload, plugin_id, canary=canary, deadline=deadline)
+        self._portal.call(reload)
+
+    def promote(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """As `Host.promote`."""
+        self._portal.call(partial(self._host.promote, plugin_id, deadline=deadline))
+
+    def roll_back(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """As `Host.roll_back`."""
+        self._portal.call(partial(self._host.roll_back, plugin_id, deadline=deadline))
 
     def enable(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
         """As `Host.enable`."""
@@ -175,11 +191,12 @@ class BlockingHost:
         plugins: Iterable[str | PathLike[str]] | None = None,
         *,
         cascade: bool = False,
+        canary: Canary | None = None,
         deadline: float = COMMAND_DEADLINE,
     ) -> list[CommandOutcome]:
         """As `Host.command`."""
-        run = partial(self._host.command, command, plugins, cascade=cascade, deadline=deadline)
-        return self._portal.call(run)
+        run = partial(self._host.command, command, plugins, cascade=cascade, canary=canary)
+        return self._portal.call(partial(run, deadline=deadline))
 
     def health(self, *plugin_ids: str) -> dict[str, Health]:
         """As `Host.health`."""

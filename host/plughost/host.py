@@ -22,6 +22,7 @@ from plughost.exchange.hooks.application import Hooks
 from plughost.exchange.hooks.service import HookService
 from plughost.exchange.service_calls import Services
 from plughost.exchange.tools import Tool
+from plughost.lifecycle.canary import Canary
 from plughost.lifecycle.code_plugin import Permissions, code_plugin, drop_empty_folder
 from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome, Commands
@@ -358,12 +359,30 @@ class Host:
                 await anyio.to_thread.run_sync(drop_empty_folder, folder)
         return gone
 
-    async def reload(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+    async def reload(
+        self,
+        plugin_id: str,
+        *,
+        canary: Canary | None = None,
+        deadline: float = COMMAND_DEADLINE,
+    ) -> None:
         """Put what is in a plugin's folder by now in the place of what runs: no call is lost.
 
-        Where the new one does not load, the old one goes on. Raises as `load` does.
+        Where the new one does not load, the old one goes on. With a canary, the new one takes a
+        share of the calls first, and this returns when it does. Raises as `load` does.
         """
-        await self._commands.reload(plugin_id, deadline)
+        await self._commands.reload(plugin_id, deadline, canary)
+
+    async def promote(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """Put the version that is on trial in the place of the one that runs, without a verdict.
+
+        Raises `HostMisuse` where none is on trial; `StartFailed`, and the trial goes on.
+        """
+        await self._commands.promote(plugin_id, deadline)
+
+    async def roll_back(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
+        """End the trial of a new version. Raises `HostMisuse` where none is on trial."""
+        await self._commands.roll_back(plugin_id, deadline)
 
     async def enable(self, plugin_id: str, *, deadline: float = COMMAND_DEADLINE) -> None:
         """Have a plugin called again that was disabled, or start it. Raises as `load` does."""
@@ -387,14 +406,15 @@ class Host:
         plugins: Iterable[str | PathLike[str]] | None = None,
         *,
         cascade: bool = False,
+        canary: Canary | None = None,
         deadline: float = COMMAND_DEADLINE,
     ) -> list[CommandOutcome]:
-        """Have one of the five above done to several plugins, or to all that it fits.
+        """Have plugins loaded, unloaded, reloaded, enabled or disabled: several, or all that fit.
 
         One after the other, in the order of their dependencies, whatever becomes of the others;
         the deadline is each one's own.
         """
-        return await self._commands.run(command, plugins, deadline, cascade=cascade)
+        return await self._commands.run(command, plugins, deadline, cascade=cascade, canary=canary)
 
     def _tell_reload_failed(self, plugin_id: str, error: PlughostError) -> None:
         data = {"plugin": plugin_id, "reason": str(error)[:1000]}

@@ -12,6 +12,7 @@ __all__ = [
     "Share",
     "format_bytes",
     "format_seconds",
+    "format_share",
     "parse_bytes",
     "parse_seconds",
     "parse_share",
@@ -86,6 +87,11 @@ def parse_seconds(text: str) -> float:
 Bytes: TypeAlias = Annotated[int, parse_bytes]
 Share: TypeAlias = Annotated[float, parse_share]
 Seconds: TypeAlias = Annotated[float, parse_seconds]
+
+
+def format_share(share: float) -> str:
+    """A share for people: `10%`, `2.5%`."""
+    return f"{share * 100:.4g}%"
 
 
 def format_bytes(size: float) -> str:

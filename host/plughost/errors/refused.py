@@ -92,13 +92,18 @@ class RateLimited(PlughostError):
 
 
 class Superseded(PlughostError):
-    """Raised when a worker registers something after another one has taken its place."""
+    """Raised when a worker registers something after another one has taken its place, or while
+    it is tried out beside the one that serves."""
 
     code = ErrorCode.NOT_RUNNING
 
-    def __init__(self, plugin_id: str, what: str) -> None:
-        super().__init__(
-            f"{what} is refused: plugin {plugin_id!r} was loaded anew, and this worker ends when "
-            "its calls have ended"
+    def __init__(self, plugin_id: str, what: str, *, on_trial: bool = False) -> None:
+        why = (
+            f"this version of plugin {plugin_id!r} is on trial, and answers calls only: it may "
+            "register this once it is promoted"
+            if on_trial
+            else f"plugin {plugin_id!r} was loaded anew, and this worker ends when its calls have "
+            "ended"
         )
+        super().__init__(f"{what} is refused: {why}")
         self.plugin_id = plugin_id

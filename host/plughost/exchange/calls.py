@@ -101,8 +101,13 @@ class Caller:
                     )
                     break
                 except WorkerDied as exc:
-                    if not _may_try_again(entry, exc):
+                    other = entry.instead()
+                    if not _may_try_again(entry, other, exc):
                         raise
+                    if other is not entry:  # of another version, with a schema of its own
+                        entry, provider = other, other.provider
+                        payload = entry.encode(params)
+                        times, meta = _prepare(entry, context, within)
                     times = replace(times, total=max(end - self.now(), 0.0))
             entry.check_result(value)
         except PlughostError as exc:
@@ -215,9 +220,12 @@ def _prepare(
     return times, meta
 
 
-def _may_try_again(entry: Entry, died: WorkerDied) -> bool:
-    """What was never sent always may; what was sent only if it is idempotent."""
+def _may_try_again(entry: Entry, other: Entry, died: WorkerDied) -> bool:
+    """What was never sent always may; what was sent only if it is idempotent, in the version
+    that it was sent to and in the one that would get it now."""
+    if other is not entry and not died.outcome_unknown:
+        return True
     # A call that took its worker over the memory limit would do so again.
     if died.exit.cause in (Cause.STOPPED, Cause.LOAD_FAILED, Cause.MEMORY):
         return False
-    return entry.idempotent or not died.outcome_unknown
+    return (entry.idempotent and other.idempotent) or not died.outcome_unknown

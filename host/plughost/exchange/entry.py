@@ -138,6 +138,10 @@ class Entry:
         self.idempotent = spec.idempotent
         self.streams = spec.streams
 
+    def instead(self) -> "Entry":
+        """The entry for a call that the worker died with, where it may be tried again."""
+        return self
+
     def encode(self, params: Mapping[str, Any]) -> bytes:
         """The parameters as they travel. Raises `InvalidParams` where the schema refuses them."""
         for name in self._base64:

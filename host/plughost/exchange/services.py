@@ -208,8 +208,9 @@ class ServiceRegistry:
 
     def _check(self, worker: Registrant, params: ProvideService) -> None:
         plugin_id = worker.plugin_id
-        if worker.standing is Standing.OUTGOING:
-            raise Superseded(plugin_id, f"service {params.name}")
+        if not worker.standing.may_register:
+            on_trial = worker.standing is Standing.TRIAL
+            raise Superseded(plugin_id, f"service {params.name}", on_trial=on_trial)
         own = self._own(worker)
         refusal = ""
         if params.name in own:

@@ -75,6 +75,8 @@ class ToolCaller:
         except NotRunning:
             return self._call_what_comes(name, params, context)
         context = in_chain(context)
+        if self._registry.splits:
+            entry = self._chosen(entry, context)
         if self._observer is None and self._middleware is None:
             return self._caller.call(entry, params, context)
         return self._observed(entry, params, context)
@@ -83,8 +85,8 @@ class ToolCaller:
         self, name: str, params: Mapping[str, Any], context: CallContext | None = None
     ) -> AsyncGenerator[Any, None]:
         """The tool's items as they come; of a tool that does not stream, its one result."""
-        entry = await self._find(name, context)
         context = in_chain(context)
+        entry = self._chosen(await self._find(name, context), context)
         if not entry.streams:
             yield await self._observed(entry, params, context)
             return
@@ -109,7 +111,7 @@ class ToolCaller:
         context, within = self._caller.nested(request, name, params.timeout)
         arguments = decode_params(name, params.params)
         try:
-            entry = await self._find(name, context, within)
+            entry = self._chosen(await self._find(name, context, within), context)
         except NotRunning as exc:  # why it does not is the operator's to know
             raise NotRunning(exc.plugin_id, exc.state) from None
         return await self._observed(entry, arguments, context, within, request.plugin_id)
@@ -117,7 +119,9 @@ class ToolCaller:
     async def _call_what_comes(
         self, name: str, params: Mapping[str, Any], context: CallContext | None
     ) -> Any:
-        return await self._observed(await self._find(name, context), params, in_chain(context))
+        context = in_chain(context)
+        entry = self._chosen(await self._find(name, context), context)
+        return await self._observed(entry, params, context)
 
     async def _find(
         self, name: str, context: CallContext | None, within: float = math.inf
@@ -129,6 +133,9 @@ class ToolCaller:
             wanted = None if context is None else context.timeout
             await self._comes(exc.plugin_id, min(wanted or math.inf, within))
             return self._registry.find(name)
+
+    def _chosen(self, entry: ToolEntry, context: CallContext | None) -> ToolEntry:
+        return self._registry.choose(entry, "" if context is None else context.user_id)
 
     async def _observed(
         self,

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from plughost.errors import NotRunning, PlughostError, UnknownTool
 from plughost_protocol import TOOL_PREFIX, ToolSpec
@@ -74,6 +74,16 @@ class ToolEntry(Entry):
         )
 
 
+class Chooser(Protocol):
+    """Shares the calls of one plugin between two versions of it."""
+
+    def choose(self, entry: ToolEntry, user_id: str) -> ToolEntry:
+        """The entry that takes a call of this tool."""
+
+    def has(self, entry: ToolEntry) -> bool:
+        """Whether it has chosen this entry for a call."""
+
+
 class ToolRegistry:
     """All tools of all plugins, by their full names."""
 
@@ -83,6 +93,8 @@ class ToolRegistry:
         self._names: dict[str, list[str]] = {}
         """Those of each plugin."""
         self._not_running = not_running
+        self.splits: dict[str, Chooser] = {}
+        """By plugin: of those that have a new version on trial, who takes each call."""
 
     def find(self, name: str) -> ToolEntry:
         """The tool of this full name, or of this name for models.
@@ -97,8 +109,17 @@ class ToolRegistry:
             raise self._missing(name)
         return entry
 
+    def choose(self, entry: ToolEntry, user_id: str) -> ToolEntry:
+        """The entry that takes this call, where another version may take a share of them."""
+        split = self.splits.get(entry.tool.plugin)
+        return entry if split is None else split.choose(entry, user_id)
+
     def latest(self, entry: ToolEntry) -> ToolEntry:
-        """The tool that has this one's name by now; this one, if there is none any more."""
+        """The tool that has this one's name by now; this one, if there is none any more, or if
+        it was chosen for a call and may take it still."""
+        split = self.splits.get(entry.tool.plugin)
+        if split is not None and split.has(entry):
+            return entry
         return self._entries.get(entry.tool.name, entry)
 
     def add(self, entry: ToolEntry) -> None:

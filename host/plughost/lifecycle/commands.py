@@ -27,6 +27,7 @@ from plughost.errors import (
     UnknownPlugin,
 )
 
+from .canary import Canary
 from .plugin import HostedPlugin
 from .roster import Roster
 from .states import State
@@ -52,6 +53,8 @@ class CommandOutcome:
     """The plugin's, afterwards."""
     version: str = ""
     error: PlughostError | None = None
+    canary: str = ""
+    """The version that is on trial beside that one."""
 
 
 class Commands:
@@ -103,18 +106,30 @@ class Commands:
             gone.append(one.id)
         return gone
 
-    async def reload(self, plugin_id: str, deadline: float = DEADLINE) -> None:
+    async def reload(
+        self, plugin_id: str, deadline: float = DEADLINE, canary: Canary | None = None
+    ) -> None:
         """Read a plugin's folder anew, and put what is there in the place of what runs.
 
         What runs serves until then, and goes on if that fails; one that does not run is started.
-        Raises as `load` does.
+        With a canary, what is new is tried out first. Raises as `load` does.
         """
         plugin = self._roster.plugin(plugin_id)
         try:
-            await plugin.turns.take("reload", deadline, lambda: self._reload(plugin))
+            await plugin.turns.take("reload", deadline, lambda: self._reload(plugin, canary))
         except PlughostError as exc:
             self._on_reload_failed(plugin_id, exc)
             raise
+
+    async def promote(self, plugin_id: str, deadline: float = DEADLINE) -> None:
+        """Put what is on trial in the place of what runs. Raises `HostMisuse`, `StartFailed`."""
+        plugin = self._roster.plugin(plugin_id)
+        await plugin.turns.take("promote", deadline, lambda: self._promote(plugin))
+
+    async def roll_back(self, plugin_id: str, deadline: float = DEADLINE) -> None:
+        """End the trial of a new version. Raises `HostMisuse`."""
+        plugin = self._roster.plugin(plugin_id)
+        await plugin.turns.take("roll_back", deadline, lambda: self._roll_back(plugin))
 
     async def enable(self, plugin_id: str, deadline: float = DEADLINE) -> None:
         """Have a plugin called again that was disabled. Raises `StartFailed`, `HostMisuse`."""
@@ -148,14 +163,17 @@ class Commands:
         deadline: float = DEADLINE,
         *,
         cascade: bool = False,
+        canary: Canary | None = None,
     ) -> list[CommandOutcome]:
         """Do it to each of these plugins, or to all that it can be done to; the outcomes.
 
         In the order of their dependencies, whatever becomes of the others. The deadline is each
-        one's own.
+        one's own. A canary is for reloads.
         """
         if command not in COMMANDS:
             raise HostMisuse(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+        if canary is not None and command != "reload":
+            raise HostMisuse(f"a canary goes with the command reload, not with {command}")
         if plugins is None:
             names = await self._all_for(command)
         else:
@@ -165,7 +183,7 @@ class Commands:
             if any(outcome.plugin == name for outcome in outcomes):  # it was taken along
                 continue
             try:
-                done = await self._run_one(command, name, deadline, cascade=cascade)
+                done = await self._run_one(command, name, deadline, canary, cascade=cascade)
             except PlughostError as exc:
                 outcomes.append(self._outcome(command, name, exc))
             else:
@@ -173,12 +191,15 @@ class Commands:
         return outcomes
 
     async def _run_one(
-        self, command: str, name: str, deadline: float, *, cascade: bool
+        self, command: str, name: str, deadline: float, canary: Canary | None, *, cascade: bool
     ) -> list[str]:
         if command == "load":
             return await self.load(name, deadline)
         if command == "unload":
             return await self.unload(name, deadline, cascade=cascade)
+        if command == "reload":
+            await self.reload(name, deadline, canary)
+            return [name]
         act: Callable[[str, float], Awaitable[None]] = getattr(self, command)
         await act(name, deadline)
         return [name]
@@ -211,7 +232,8 @@ class Commands:
         plugin = self._plugins.get(name)
         if plugin is None:
             return CommandOutcome(command, name, error=error)
-        return CommandOutcome(command, name, plugin.state.value, plugin.version, error)
+        canary = "" if plugin.trial is None else plugin.trial.version
+        return CommandOutcome(command, name, plugin.state.value, plugin.version, error, canary)
 
     # Steps
 
@@ -254,22 +276,37 @@ class Commands:
                 await plugin.stop()
             raise
 
-    async def _reload(self, plugin: HostedPlugin) -> None:
+    async def _reload(self, plugin: HostedPlugin, canary: Canary | None) -> None:
         self._check_open()
         await plugin.settled()
-        if plugin.state in _LOADABLE:
+        if plugin.state in _LOADABLE and canary is None:
             await self._load(plugin)
             return
         if not plugin.can_be_swapped:
             remedy = ": enable it first" if plugin.state is State.DISABLED else ""
+            if plugin.state in _LOADABLE:
+                remedy = ", and a canary runs beside a version that runs: load it without one"
             raise HostMisuse(f"plugin {plugin.id!r} is {plugin.state}{remedy}")
         try:
-            found = await _read_again(plugin)
+            found = await (_read_again(plugin) if canary is None else _read_new(plugin, canary))
             self._check_dependencies(found)
         except PlughostError as exc:
             plugin.keep(exc.reason if isinstance(exc, StartFailed) else str(exc))
             raise
-        await plugin.swap(found)
+        if canary is None:
+            await plugin.swap(found)
+        else:
+            await plugin.try_out(found, canary)
+
+    async def _promote(self, plugin: HostedPlugin) -> None:
+        self._check_open()
+        await plugin.settled()
+        await plugin.promote("by hand")
+
+    async def _roll_back(self, plugin: HostedPlugin) -> None:
+        if plugin.trial is None:
+            raise HostMisuse(f"no canary of plugin {plugin.id!r} runs")
+        plugin.roll_back("by hand")
 
     async def _enable(self, plugin: HostedPlugin) -> None:
         self._check_open()
@@ -297,6 +334,22 @@ async def _read_again(plugin: HostedPlugin) -> Found:
         path = found.file or found.root / MANIFEST
         raise ManifestError(path, [f"{changed}: unload that one, or change it back"])
     return replace(found, manifest=manifest)
+
+
+async def _read_new(plugin: HostedPlugin, canary: Canary) -> Found:
+    """The version that is to be tried out. Raises `ManifestError`, `HostMisuse`."""
+    if plugin.found.text is not None:
+        raise HostMisuse(f"plugin {plugin.id!r} came out of a text: there is no new version of it")
+    if canary.path is None:
+        return await _read_again(plugin)
+    path = Path(fspath(canary.path))
+    found, refused = await anyio.to_thread.run_sync(discover, [path])
+    for one in found:
+        if one.manifest.id == plugin.id:
+            return one
+    if refused:
+        raise refused[0].error
+    raise HostMisuse(f"there is no plugin {plugin.id!r} in {path}")
 
 
 def _in_order(found: Sequence[Found]) -> list[Found]:

@@ -129,6 +129,7 @@ async def _apply(plugin: HostedPlugin, new: _Wanted) -> Configured:
         and await _tell(plugin, worker, new.values)
     ):
         plugin.config = new.config
+        plugin.roll_back("the plugin was configured anew, and it was loaded before")
         return Configured.TAKEN
     if plugin.state in (State.ACTIVE, State.RESTARTING):
         await plugin.swap(plugin.found, new.config)

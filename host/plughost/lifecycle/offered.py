@@ -8,7 +8,7 @@ plughost itself. What is believed passes the same checks as what a worker says.
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from plughost.catalog.discovery import Found
+from plughost.catalog.fingerprint import file_marks
 from plughost.config import SecretText
 from plughost.services.registrations import Registration
 from plughost_protocol import Description, __version__, encode
@@ -27,7 +28,6 @@ _log: Final = logging.getLogger("plughost")
 
 _FORM: Final = 1  # of the file
 _MAX_FILES: Final = 20_000
-_NOT_CODE: Final = {"__pycache__", ".git"}
 
 
 class Offered(Struct, frozen=True):
@@ -51,8 +51,7 @@ class _Kept(Struct, frozen=True):
 def offered_key(found: Found, config: Mapping[str, Any], granted: Sequence[str]) -> str:
     """A digest of all that decides what a plugin offers; empty where there is too much of it.
 
-    Files go by name, size and the times of their last change: as make does it, and stricter, since
-    nobody can set back the time of a change of a file's node.
+    Files go by name, size and the times of their last change.
     """
     digest = hashlib.sha256()
 
@@ -61,7 +60,7 @@ def offered_key(found: Found, config: Mapping[str, Any], granted: Sequence[str])
 
     add(_FORM, __version__, str(found.code))
     add(encode(msgspec.to_builtins(found.manifest)), _plain(config), sorted(granted))
-    for number, entry in enumerate(_files(found.code)):
+    for number, entry in enumerate(file_marks(found.code)):
         if number >= _MAX_FILES:
             return ""
         add(*entry)
@@ -75,24 +74,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return sorted((str(name), _plain(inner)) for name, inner in value.items())
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else repr(value)
-
-
-def _files(code: Path) -> Iterator[tuple[str, int, int, int]]:
-    """Each file: its path, its size, and when it and its node were last changed."""
-    if code.is_file():
-        status = code.stat()
-        yield "", status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        return
-    folders = [str(code)]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name not in _NOT_CODE:
-                        folders.append(entry.path)
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                yield entry.path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class OfferedStore:

@@ -43,9 +43,12 @@ class Offers:
 
     def install(self, entries: list[ToolEntry]) -> None:
         """Offer these, what was added meanwhile, and nothing else, from now on."""
+        self._registry.replace(self._provider.id, self.with_early(entries))
+
+    def with_early(self, entries: list[ToolEntry]) -> list[ToolEntry]:
+        """These, and what was added while the plugin was loaded."""
         early, self._early = self._early, {}
-        together = {entry.tool.name: entry for entry in entries} | early
-        self._registry.replace(self._provider.id, list(together.values()))
+        return list(({entry.tool.name: entry for entry in entries} | early).values())
 
     def add(self, spec: ToolSpec, worker: Registrant) -> None:
         """Offer one more. Raises `OfferRefused`."""

@@ -14,10 +14,11 @@ from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook
 from plughost_protocol import PLUGIN_DISABLE, PLUGIN_ENABLE, ToolSpec
 
+from .candidacy import Candidacy
 from .edition import Edition
-from .sleeper import Sleeper
 from .states import Event, State, next_state
 from .surroundings import Surroundings
+from .trial import Trial
 from .turns import Turns
 
 __all__ = ["HostedPlugin"]
@@ -25,7 +26,7 @@ __all__ = ["HostedPlugin"]
 _MAX_OUTGOING: Final = 3  # workers that are being replaced and have calls to end
 
 
-class HostedPlugin(Sleeper):
+class HostedPlugin(Candidacy):
     """A plugin, whatever its state. Its workers and editions come and go; this stays."""
 
     def __init__(self, found: Found, book: LogBook, surroundings: Surroundings) -> None:
@@ -57,6 +58,7 @@ class HostedPlugin(Sleeper):
             return
         self._move(Event.STOP)
         self.active_worker = None
+        self.roll_back("the plugin was stopped", drain)
         if self._incoming is not None and (worker := self._incoming.live_worker) is not None:
             worker.end(Cause.STOPPED, "stopped while it was loading")
         for edition in self._outgoing:
@@ -76,6 +78,7 @@ class HostedPlugin(Sleeper):
         """Take no more calls, and run `on_disable`; the worker lives on with what it holds."""
         self._move(Event.DISABLE)
         worker, self.active_worker = self.active_worker, None
+        self.roll_back("the plugin was disabled")
         self._changed()
         if worker is not None:
             await self._tell(worker, PLUGIN_DISABLE)
@@ -110,8 +113,16 @@ class HostedPlugin(Sleeper):
 
         The worker before it ends when its calls have. Raises `StartFailed` where the new edition
         does not load, `HostMisuse` where none runs: all is as it was then. Cancelled, it is so
-        too, or the new edition serves.
+        too, or the new edition serves, and nothing is on trial any more.
         """
+        incoming, entries = await self._load_incoming(found, config)
+        self.roll_back(f"version {found.manifest.version} was loaded without a trial")
+        self._turn_over(incoming, entries)
+
+    async def _load_incoming(
+        self, found: Found, config: Mapping[str, Any] | None = None, trial: Trial | None = None
+    ) -> tuple[Edition, list[ToolEntry]]:
+        """A new edition, loaded beside the one that runs; for a trial, while that goes on."""
         while len(self._outgoing) >= _MAX_OUTGOING:
             await self._changes.next()
         if not self.can_be_swapped:
@@ -121,10 +132,11 @@ class HostedPlugin(Sleeper):
         incoming = self._incoming = self._edition_of(found, config)
         try:
             entries = await self._load_beside(incoming)
+            self._check_on_trial(trial)
         except BaseException as exc:
             await self._abandon(incoming, exc)
             raise
-        self._turn_over(incoming, entries)
+        return incoming, entries
 
     async def alone(self) -> None:
         """Return when no worker lives that another one has replaced, or that was put to sleep."""

@@ -53,6 +53,8 @@ class Recycler:
         worker = plugin.active_worker
         if worker is None or plugin.id in self._busy or plugin.state is not State.ACTIVE:
             return ""
+        if plugin.trial is not None:  # a swap would end it
+            return ""
         if self._paused.get(plugin.id, 0.0) > self._reactor.now():
             return ""
         limits, calls, uptime = plugin.limits, worker.channel.calls, plugin.uptime
@@ -70,7 +72,7 @@ class Recycler:
 
         async def act() -> None:
             # Somebody else's command may have come before.
-            if plugin.active_worker is worker and plugin.state is State.ACTIVE:
+            if plugin.active_worker is worker and plugin.state is State.ACTIVE and not plugin.trial:
                 plugin.log.note("info", f"its worker is recycled {reason}")
                 await plugin.swap(plugin.found)
                 if plugin.limits.recycle_memory is not None:

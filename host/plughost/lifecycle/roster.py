@@ -96,8 +96,10 @@ class Roster:
 
     @property
     def roots(self) -> list[Path]:
-        """Their folders and files."""
-        return [plugin.found.code for plugin in self.plugins.values()]
+        """Their folders and files, those included of versions on trial."""
+        plugins = self.plugins.values()
+        tried = [plugin.trial.found.code for plugin in plugins if plugin.trial is not None]
+        return [plugin.found.code for plugin in plugins] + tried
 
     def live_workers(self) -> list[Worker]:
         """All workers of all of them."""

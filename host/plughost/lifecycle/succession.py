@@ -153,11 +153,12 @@ class Succession(Callee):
         values = self._edition.config if config is None else config
         return Edition(found, values, self, self._surroundings)
 
-    async def _see_off(self, outgoing: Edition) -> None:
+    async def _see_off(self, outgoing: Edition, drain: float | None = None) -> None:
         """End an edition that was replaced, when its calls have ended."""
         try:
             # No call outlives its total, and what hangs is killed.
-            await outgoing.retire(outgoing.limits.call_total + outgoing.limits.grace)
+            most = outgoing.limits.call_total + outgoing.limits.grace
+            await outgoing.retire(most if drain is None else drain)
         finally:
             await outgoing.discard("replaced")
             self._outgoing.remove(outgoing)

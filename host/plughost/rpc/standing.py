@@ -16,8 +16,16 @@ class Standing(StrEnum):
     """It is being loaded: what it registers takes effect in one step, once it is active."""
     SERVING = "serving"
     """It is the plugin's worker: what it registers takes effect at once."""
+    TRIAL = "trial"
+    """It takes a share of the calls beside the one that serves, whose registrations stand: it
+    registers nothing unless it is promoted, and then in a worker that is loaded anew."""
     OUTGOING = "outgoing"
     """Another one has taken its place: it ends what it has begun, and registers nothing more."""
+
+    @property
+    def may_register(self) -> bool:
+        """Whether it may add to what the plugin offers."""
+        return self in (Standing.LOADING, Standing.SERVING)
 
 
 class Registrant(Protocol):

@@ -66,10 +66,13 @@ class ServiceMethod:
     counted: bool = True
     """Whether it uses up the plugin's rate: not where it goes on with what was counted."""
     registers: bool = False
-    """Whether it adds to what the plugin offers: not for a worker that was replaced."""
+    """Whether it adds to what the plugin offers: not for a worker that was replaced, or is on
+    trial."""
     withdraws: bool = False
     """Whether it takes back what the plugin offers: of a worker that was replaced, nothing is
     left."""
+    by_name: bool = False
+    """Whether what it adds is the plugin's, whichever worker asked: also for one on trial."""
 
 
 class _NoMethod(PlughostError):
@@ -108,12 +111,14 @@ class ServiceRouter:
                 worker.plugin_id, policy, worker, call.meta, requests.parent_of(call.id)
             )
             params = _decoded(call.method, call.params, decode)
-            if worker.standing is Standing.OUTGOING:
+            standing = worker.standing
+            if not standing.may_register and not (method.by_name and standing is Standing.TRIAL):
                 if method.withdraws:
                     requests.answer(call.id, None)
                     return
                 if method.registers:
-                    raise Superseded(worker.plugin_id, call.method)  # noqa: TRY301 - as all others
+                    on_trial = standing is Standing.TRIAL
+                    raise Superseded(worker.plugin_id, call.method, on_trial=on_trial)  # noqa: TRY301 - as all others
             if method.permission is not None:
                 policy.check(method.permission, method.scope(params))
             outcome = method.handler(request, params)

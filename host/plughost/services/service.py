@@ -1,6 +1,6 @@
 """What every host service is: a table of methods, and a part in the life of host and plugins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from plughost.services.router import ServiceMethod
 
@@ -43,6 +43,9 @@ class HostService:
     def on_asleep(self, plugin_id: str) -> None:
         """The plugin sleeps: what stands in for its worker has registered what stands from now
         on. A worker that is started when somebody needs it takes its place, as after a death."""
+
+    def on_canary(self, plugin_id: str, step: str, about: Mapping[str, object]) -> None:
+        """A trial of a new version has `began`, or it was `promoted` or `rolled_back`."""
 
     def on_died(self, plugin_id: str) -> None:
         """The plugin's worker died, and another one will be started."""

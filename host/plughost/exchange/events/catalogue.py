@@ -22,6 +22,15 @@ HOST_EVENTS: Final = {
         "it: `plugin`"
     ),
     "plugin:awake": "it has a worker: `plugin`",
+    "plugin:canary_began": (
+        "a new version takes a [share of the calls](embedding.md#canaries): `plugin`, `version`, "
+        "`share`"
+    ),
+    "plugin:canary_promoted": (
+        "it is about to take the old one's place: `plugin`, `version`, `reason`; "
+        "`plugin:reloaded` follows"
+    ),
+    "plugin:canary_rolled_back": "the old one goes on without it: `plugin`, `version`, `reason`",
     "plugin:enabled": "a plugin that was disabled takes calls again: `plugin`",
     "plugin:configured": "a plugin has new values: `plugin`, `keys`, the names of up to 100 values "
     "that were given or dropped, and `outcome`: `taken`, `restarted` or `kept`",

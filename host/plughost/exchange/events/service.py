@@ -1,6 +1,6 @@
 """The host service `events`: what plugins ask of the bus, and what the host tells of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -150,6 +150,9 @@ class EventService(HostService):
         self._loading.discard(plugin_id)
         self._bus.subscriber(plugin_id).on_abandoned()
 
+    def on_canary(self, plugin_id: str, step: str, about: Mapping[str, object]) -> None:
+        self._tell(f"canary_{step}", plugin_id, **about)
+
     def on_died(self, plugin_id: str) -> None:
         self._tell("crashed", plugin_id, reason=self._look(plugin_id).error[:_MAX_ERROR])
 
@@ -165,7 +168,7 @@ class EventService(HostService):
         if plugin.state == "error":
             self._tell("error", plugin_id, reason=plugin.error[:_MAX_ERROR])
 
-    def _tell(self, what: str, plugin_id: str, **more: str) -> None:
+    def _tell(self, what: str, plugin_id: str, **more: object) -> None:
         self._bus.post(f"plugin:{what}", {"plugin": plugin_id, **more}, Origin(HOST))
 
     # Requests

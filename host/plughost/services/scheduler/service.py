@@ -72,9 +72,15 @@ class SchedulerService(HostService):
                 ScheduleTask,
                 self._on_schedule,
                 registers=True,
+                by_name=True,
             ),
             ServiceMethod(
-                "scheduler.cancel", "scheduler:write", CancelTask, self._on_cancel, withdraws=True
+                "scheduler.cancel",
+                "scheduler:write",
+                CancelTask,
+                self._on_cancel,
+                withdraws=True,
+                by_name=True,
             ),
             ServiceMethod("scheduler.list", "scheduler:read", None, self._on_list),
         )
