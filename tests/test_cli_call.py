@@ -308,6 +308,7 @@ def test_list_tells_state_and_reason_and_exits_with_3_unless_all_run(socket: Pat
     assert set(statuses["demo"]) == {
         "id", "state", "running", "version", "pid", "uptime", "restarts", "cpu", "memory", "calls",
         "errors", "problem", "reload_error", "stderr", "stack", "degraded", "path", "hides",
+        "canary",
     }  # fmt: skip
     assert statuses["demo"]["running"] is True
     assert statuses["demo"]["pid"] > 0
@@ -316,7 +317,7 @@ def test_list_tells_state_and_reason_and_exits_with_3_unless_all_run(socket: Pat
         "id": "broken", "state": "error", "running": False, "version": "1.0.0", "pid": None,
         "uptime": 0.0, "restarts": 0, "cpu": 0.0, "memory": 0, "calls": 0, "errors": 0,
         "problem": "", "reload_error": "", "stderr": [], "stack": "", "degraded": [],
-        "path": "", "hides": [],
+        "path": "", "hides": [], "canary": None,
     }  # fmt: skip
 
 

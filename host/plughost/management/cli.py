@@ -19,6 +19,9 @@ from .users_commands import users
 from . import cli_running  # noqa: F401
 
 # isort: split
+from . import cli_canary  # noqa: F401
+
+# isort: split
 from . import cli_plugins  # noqa: F401
 
 __all__ = ["app", "main"]

@@ -23,6 +23,7 @@ from .output import Output
 
 if TYPE_CHECKING:  # the help waits for nothing that it does not need
     from .configuration import Options
+    from .control import CanaryTerms
 
 
 class ModelApi(StrEnum):
@@ -194,12 +195,46 @@ def unload(
 def reload(
     plugins: Plugins = None,
     everything: All = False,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            "--canary",
+            metavar="SHARE",
+            help="First try the new version out with this share of the calls: 10%.",
+        ),
+    ] = None,
+    calls: Annotated[
+        int | None,
+        typer.Option(
+            "--canary-calls", metavar="NUMBER", help="After so many it is judged. Default: 100"
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--canary-for", metavar="SECONDS", help="At the latest then. Default: 600"),
+    ] = None,
+    max_errors: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Of its calls, no more may fail. Default: 5%"),
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="PATH", help="Where the new version is, if not in the same folder."
+        ),
+    ] = None,
     deadline: Deadline = None,
     socket: Socket = None,
     json: Json = False,
 ) -> None:
     """Put what is in their folders by now in the place of plugins that run. No call is lost."""
-    _command("reload", plugins, everything, deadline, socket, json)
+    from .canary import TrialOptions, read_terms
+
+    try:
+        terms = read_terms(TrialOptions(share, calls, seconds, max_errors, path))
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+    _command("reload", plugins, everything, deadline, socket, json, canary=terms)
 
 
 @app.command()
@@ -226,7 +261,8 @@ def disable(
     _command("disable", plugins, everything, deadline, socket, json)
 
 
-def _check_deadline(deadline: float | None) -> None:
+def check_deadline(deadline: float | None) -> None:
+    """Raises `typer.BadParameter` for what is no time."""
     if deadline is not None and not 0 < deadline <= 86_400:
         raise typer.BadParameter("--deadline is more than 0 and at most 86400 seconds")
 
@@ -239,13 +275,14 @@ def _command(
     socket: Path | None,
     json: bool,
     cascade: bool = False,
+    canary: "CanaryTerms | None" = None,
 ) -> None:
     if bool(plugins) == everything:
         raise typer.BadParameter(f"name the plugins to {command}, or give --all")
-    _check_deadline(deadline)
+    check_deadline(deadline)
     from .commands import CommandOptions, run_command
 
-    options = CommandOptions(command, plugins or None, cascade, deadline, socket)
+    options = CommandOptions(command, plugins or None, cascade, deadline, socket, canary)
     finish(json, lambda output: run_command(output, options))
 
 
@@ -259,7 +296,7 @@ def activate(
     json: Json = False,
 ) -> None:
     """Start the plugins of the running host that sleep until this command comes."""
-    _check_deadline(deadline)
+    check_deadline(deadline)
     from .commands import activate_plugins
 
     finish(json, lambda output: activate_plugins(output, command, deadline, socket))

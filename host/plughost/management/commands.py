@@ -8,7 +8,7 @@ from typing import Literal
 
 import anyio.to_thread
 
-from .control import CommandResult, RunCommand
+from .control import CanaryTerms, CommandResult, RunCommand
 from .control_client import ControlClient, HostError
 from .exit_codes import ExitCode, exit_code_of
 from .listing import STATE_STYLES
@@ -29,6 +29,7 @@ class CommandOptions:
     cascade: bool
     deadline: float | None
     socket: Path | None
+    canary: CanaryTerms | None = None
 
 
 async def run_command(output: Output, options: CommandOptions) -> ExitCode:
@@ -37,7 +38,7 @@ async def run_command(output: Output, options: CommandOptions) -> ExitCode:
     async with ControlClient.connect(control_path(options.socket)) as host:
 
         async def run(plugins: list[str] | None, *, cascade: bool) -> list[CommandResult]:
-            asked = RunCommand(options.command, plugins, cascade, options.deadline)
+            asked = RunCommand(options.command, plugins, cascade, options.deadline, options.canary)
             return await host.command(asked)
 
         results = await run(names, cascade=options.cascade)
@@ -89,7 +90,8 @@ def _tell(output: Output, command: str, results: Sequence[CommandResult]) -> Exi
         for result in results:
             if result.is_done:
                 state = Cell(result.state, STATE_STYLES.get(result.state, ""))
-                output.line(Cell(result.plugin, "bold"), f" {result.version} ", state)
+                trial = f", with version {result.canary} on trial" if result.canary else ""
+                output.line(Cell(result.plugin, "bold"), f" {result.version} ", state, trial)
         if not results:
             output.line(Cell(f"there is nothing to {command}", "dim"))
         for result in failed:
@@ -98,5 +100,5 @@ def _tell(output: Output, command: str, results: Sequence[CommandResult]) -> Exi
 
 
 def _fields(result: CommandResult) -> dict[str, object]:
-    fields = ("plugin", "state", "version", "code", "error", "needed_by")
+    fields = ("plugin", "state", "version", "code", "error", "needed_by", "canary")
     return {field: getattr(result, field) for field in fields}

@@ -19,14 +19,18 @@ __all__ = [
     "CONTROL_LIMITS",
     "HOST_ACTIVATE",
     "HOST_CALL",
+    "HOST_CANARY",
     "HOST_COMMAND",
     "HOST_CONFIGURE",
     "HOST_HEALTH",
     "HOST_LIST",
     "HOST_SCHEMA",
     "HOST_TOOLS",
+    "ActOnCanary",
     "ActivatePlugins",
     "CallTool",
+    "CanaryInfo",
+    "CanaryTerms",
     "CheckHealth",
     "CommandResult",
     "Configure",
@@ -51,6 +55,8 @@ HOST_COMMAND: Final = "host.command"
 """Load, unload, reload, enable or disable plugins: answers with a list of `CommandResult`."""
 HOST_ACTIVATE: Final = "host.activate"
 """Start the plugins that are there for a command: answers with a list of ids."""
+HOST_CANARY: Final = "host.canary"
+"""Look at a version on trial, promote it or roll it back: answers with a `PluginStatus`."""
 HOST_HEALTH: Final = "host.health"
 """How well plugins do: answers with a list of `HealthInfo`."""
 
@@ -104,6 +110,25 @@ class HealthInfo(Struct, frozen=True):
     details: dict[str, Any]
 
 
+class CanaryTerms(Struct, frozen=True, forbid_unknown_fields=True):
+    """What of `plughost.Canary` the command decides."""
+
+    share: float
+    calls: int
+    least_calls: int
+    seconds: float
+    max_error_rate: float
+    path: Annotated[str, Meta(max_length=4096)] | None = None
+
+
+class ActOnCanary(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of `host.canary`."""
+
+    plugin: Annotated[str, Meta(min_length=1, max_length=200)]
+    act: Literal["show", "promote", "roll_back"] = "show"
+    deadline: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+
+
 class RunCommand(Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of `host.command`."""
 
@@ -113,6 +138,8 @@ class RunCommand(Struct, frozen=True, forbid_unknown_fields=True):
     cascade: bool = False
     deadline: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     """Seconds for each of them."""
+    canary: CanaryTerms | None = None
+    """How a reload is tried out first."""
 
 
 class ActivatePlugins(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +163,8 @@ class CommandResult(Struct, frozen=True):
     error: str = ""
     needed_by: tuple[str, ...] = ()
     """The plugins for whose sake it was not unloaded."""
+    canary: str = ""
+    """The version that is on trial beside that one."""
 
     @property
     def is_done(self) -> bool:
@@ -155,6 +184,26 @@ class Configure(Struct, frozen=True, forbid_unknown_fields=True):
     """A map of values by plugin id."""
     replace: bool = False
     """Whether values that are not named are dropped."""
+
+
+class CanaryInfo(Struct, frozen=True):
+    """What `plughost.CanaryStatus` holds, in one level."""
+
+    version: str
+    share: float
+    calls: int
+    errors: int
+    invalid: int
+    """Calls whose parameters its schemas refused; in neither of the others."""
+    old_calls: int
+    """Of the version that runs, since the trial began, as the two below."""
+    old_errors: int
+    old_invalid: int
+    elapsed: float
+    """Seconds."""
+    judged_after_calls: int
+    judged_after: float
+    """Seconds."""
 
 
 class PluginStatus(Struct, frozen=True):
@@ -189,6 +238,8 @@ class PluginStatus(Struct, frozen=True):
     """Its folder, or its only file."""
     hides: tuple[str, ...] = ()
     """Plugins of the same id that were found later and do not run."""
+    canary: CanaryInfo | None = None
+    """A version that takes a share of the calls, on trial."""
 
     @property
     def is_running(self) -> bool:

@@ -31,6 +31,7 @@ from .control import (
     CONTROL_LIMITS,
     HOST_ACTIVATE,
     HOST_CALL,
+    HOST_CANARY,
     HOST_COMMAND,
     HOST_CONFIGURE,
     HOST_HEALTH,
@@ -38,6 +39,7 @@ from .control import (
     HOST_SCHEMA,
     HOST_TOOLS,
     ActivatePlugins,
+    ActOnCanary,
     CallTool,
     CheckHealth,
     CommandResult,
@@ -130,6 +132,13 @@ class ControlClient:
         """Start the plugins that are there for a command; their ids."""
         answer = await self._ask(HOST_ACTIVATE, ActivatePlugins(command, deadline))
         return msgspec.convert(answer, list[str])
+
+    async def canary(self, params: ActOnCanary) -> PluginStatus:
+        """The plugin, once that is done. The host keeps the deadline."""
+        answer = await self.channel.request(
+            HOST_CANARY, encode(params), _times(None), CallMeta(), label="the host"
+        )
+        return msgspec.convert(answer, PluginStatus)
 
     async def health(self, plugin_id: str = "") -> list[HealthInfo]:
         """How well one plugin does, or all."""

@@ -7,11 +7,12 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import anyio.to_thread
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from plughost.errors import HostMisuse, InvalidParams, PlughostError
 from plughost.exchange.calls import CallContext
 from plughost.host import Host
+from plughost.lifecycle.canary import Canary
 from plughost.lifecycle.commands import DEADLINE
 from plughost.rpc.calls import ProgressCallback
 from plughost_protocol import Call, ErrorCode, ProtocolError, decode_value
@@ -19,6 +20,7 @@ from plughost_protocol import Call, ErrorCode, ProtocolError, decode_value
 from .control import (
     HOST_ACTIVATE,
     HOST_CALL,
+    HOST_CANARY,
     HOST_COMMAND,
     HOST_CONFIGURE,
     HOST_HEALTH,
@@ -26,6 +28,7 @@ from .control import (
     HOST_SCHEMA,
     HOST_TOOLS,
     ActivatePlugins,
+    ActOnCanary,
     CallTool,
     CheckHealth,
     Configure,
@@ -37,7 +40,7 @@ from .control import (
 )
 from .event_feed import last_events, live_events, traces_of
 from .event_records import HOST_EVENTS, HOST_TRACES, ListEvents, ListTraces
-from .status import command_result, plugin_statuses, tools_of
+from .status import command_result, plugin_status, plugin_statuses, tools_of
 
 __all__ = ["Client", "ControlMethods", "ReadGrants"]
 
@@ -87,11 +90,20 @@ class ControlMethods:
             params.plugins,
             cascade=params.cascade,
             deadline=params.deadline or DEADLINE,
+            canary=None if params.canary is None else Canary(**structs.asdict(params.canary)),
         )
         return list(map(command_result, outcomes))
 
     async def activate(self, _call: Call, params: ActivatePlugins, _client: Client) -> object:
         return await self._host.activate(params.command, deadline=params.deadline or DEADLINE)
+
+    async def act_on_canary(self, _call: Call, params: ActOnCanary, _client: Client) -> object:
+        deadline = params.deadline or DEADLINE
+        if params.act == "promote":
+            await self._host.promote(params.plugin, deadline=deadline)
+        elif params.act == "roll_back":
+            await self._host.roll_back(params.plugin, deadline=deadline)
+        return plugin_status(self._host, self._host.plugin(params.plugin))
 
     async def check_health(self, _call: Call, params: CheckHealth, _client: Client) -> object:
         found = await self._host.health(*filter(None, [params.plugin]))
@@ -161,6 +173,7 @@ _METHODS: Final[dict[str, _Method]] = {
     for name, params, handler in (
         (HOST_COMMAND, RunCommand, ControlMethods.run_command),
         (HOST_ACTIVATE, ActivatePlugins, ControlMethods.activate),
+        (HOST_CANARY, ActOnCanary, ControlMethods.act_on_canary),
         (HOST_HEALTH, CheckHealth, ControlMethods.check_health),
         (HOST_LIST, ListPlugins, ControlMethods.list_plugins),
         (HOST_TOOLS, ListTools, ControlMethods.list_tools),

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from plughost.units import format_bytes, format_seconds
 
+from .canary import in_words
 from .control import PluginStatus, ToolInfo
 from .control_client import ControlClient
 from .exit_codes import ExitCode
@@ -76,6 +77,8 @@ async def list_plugins(output: Output, socket: Path | None) -> ExitCode:
             if status.degraded:
                 told = f"without {', '.join(status.degraded)} of the sandbox"
                 output.line(Cell(f"{status.id}: ", "bold"), Cell(told, "yellow"))
+            if status.canary is not None:
+                output.line(Cell(f"{status.id}: ", "bold"), in_words(status.canary))
             if status.reload_error:
                 told = f"not reloaded: {shortened(status.reload_error)}"
                 output.line(Cell(f"{status.id}: ", "bold"), Cell(told, "yellow"))

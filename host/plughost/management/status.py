@@ -4,24 +4,26 @@ import msgspec
 
 from plughost.errors import NotRunning, StillNeeded
 from plughost.host import Host
+from plughost.lifecycle.canary import CanaryStatus
 from plughost.lifecycle.commands import CommandOutcome
 from plughost.lifecycle.plugin import HostedPlugin
 from plughost.lifecycle.states import State
 
-from .control import CommandResult, PluginStatus, ToolInfo
+from .control import CanaryInfo, CommandResult, PluginStatus, ToolInfo
 
-__all__ = ["command_result", "plugin_statuses", "tools_of"]
+__all__ = ["command_result", "plugin_status", "plugin_statuses", "tools_of"]
 
 
 def plugin_statuses(host: Host) -> list[PluginStatus]:
     """All plugins, and the folders that were refused."""
-    statuses = [_status(host, plugin) for plugin in host.plugins.values()]
+    statuses = [plugin_status(host, plugin) for plugin in host.plugins.values()]
     refused = {name: why for name, why in host.problems.items() if name not in host.plugins}
     statuses += [PluginStatus(name, "refused", problem=why) for name, why in refused.items()]
     return sorted(statuses, key=lambda status: status.id)
 
 
-def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
+def plugin_status(host: Host, plugin: HostedPlugin) -> PluginStatus:
+    """One plugin as it is now."""
     usage = host.usage(plugin.id)
     end = plugin.last_exit
     unresponsive = plugin.state is State.ACTIVE and plugin.is_unresponsive
@@ -43,6 +45,24 @@ def _status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         degraded=host.config.sandbox_of(plugin.id).waived,
         path=str(plugin.found.code),
         hides=tuple(map(str, plugin.found.hides)),
+        canary=None if plugin.canary is None else _canary_info(plugin.canary),
+    )
+
+
+def _canary_info(canary: CanaryStatus) -> CanaryInfo:
+    new, old, terms = canary.new, canary.old, canary.terms
+    return CanaryInfo(
+        version=canary.version,
+        share=terms.share,
+        calls=new.calls,
+        errors=new.errors,
+        invalid=new.invalid,
+        old_calls=old.calls,
+        old_errors=old.errors,
+        old_invalid=old.invalid,
+        elapsed=canary.elapsed,
+        judged_after_calls=terms.calls,
+        judged_after=terms.seconds,
     )
 
 
@@ -56,6 +76,7 @@ def command_result(outcome: CommandOutcome) -> CommandResult:
         "" if error is None else error.code,
         "" if error is None else str(error),
         error.needed_by if isinstance(error, StillNeeded) else (),
+        outcome.canary,
     )
 
 
