@@ -65,7 +65,7 @@ class Candidacy(Sleeper):
             registry.on_abandoned(self.id)
         self._incoming = None
         version = found.manifest.version
-        self.roll_back(f"version {version} is tried out in its place")
+        self.drop_trial(f"version {version} is tried out in its place")
         self.reload_error = ""
         self.trial = Trial(
             self, incoming, worker, entries, terms, mark, self._changes, self._surroundings
@@ -89,9 +89,21 @@ class Candidacy(Sleeper):
         self._end_trial(Decision(promoted=True, reason=reason))
         self._turn_over(incoming, entries)
 
-    def roll_back(self, reason: str, drain: float | None = None) -> None:
-        """Let what is on trial take no more calls; those that it has may end, within `drain`
-        seconds if given. Without a trial, nothing happens."""
+    def roll_back(self, reason: str) -> None:
+        """Have what runs go on without what is on trial, which ends the calls that it has.
+        Without a trial, nothing happens."""
+        trial = self.trial
+        self.drop_trial(reason)
+        if trial is not None and trial.found.code == self.found.code:
+            self.log.note(
+                "warning",
+                f"{trial.found.code} holds version {trial.version} still, which the next worker "
+                f"would load: put version {self.version} back there",
+            )
+
+    def drop_trial(self, reason: str, drain: float | None = None) -> None:
+        """The same where another command decides what runs. Calls have `drain` seconds, if it is
+        given."""
         if self.trial is not None:
             self._end_trial(Decision(promoted=False, reason=reason), drain)
 
@@ -113,20 +125,11 @@ class Candidacy(Sleeper):
         else:
             self.reload_error = told
             self.log.note("warning", f"the canary is rolled back, {told}")
-            self._warn_of_folder(trial)
         step = "promoted" if decision.promoted else "rolled_back"
         self._tell_of_canary(step, version=trial.version, reason=decision.reason)
         self._outgoing.append(trial.edition)
         self._surroundings.reactor.spawn(self._see_off, trial.edition, drain)
         self._changed()
-
-    def _warn_of_folder(self, trial: Trial) -> None:
-        if trial.found.code == self.found.code and trial.version != self.version:
-            self.log.note(
-                "warning",
-                f"{trial.found.code} holds version {trial.version} still, which the next worker "
-                f"would load: put version {self.version} back there",
-            )
 
     def _tell_of_canary(self, step: str, **about: object) -> None:
         for registry in self._registries:

@@ -58,7 +58,7 @@ class HostedPlugin(Candidacy):
             return
         self._move(Event.STOP)
         self.active_worker = None
-        self.roll_back("the plugin was stopped", drain)
+        self.drop_trial("the plugin was stopped", drain)
         if self._incoming is not None and (worker := self._incoming.live_worker) is not None:
             worker.end(Cause.STOPPED, "stopped while it was loading")
         for edition in self._outgoing:
@@ -78,7 +78,7 @@ class HostedPlugin(Candidacy):
         """Take no more calls, and run `on_disable`; the worker lives on with what it holds."""
         self._move(Event.DISABLE)
         worker, self.active_worker = self.active_worker, None
-        self.roll_back("the plugin was disabled")
+        self.drop_trial("the plugin was disabled")
         self._changed()
         if worker is not None:
             await self._tell(worker, PLUGIN_DISABLE)
@@ -116,7 +116,7 @@ class HostedPlugin(Candidacy):
         too, or the new edition serves, and nothing is on trial any more.
         """
         incoming, entries = await self._load_incoming(found, config)
-        self.roll_back(f"version {found.manifest.version} was loaded without a trial")
+        self.drop_trial(f"version {found.manifest.version} was loaded without a trial")
         self._turn_over(incoming, entries)
 
     async def _load_incoming(

@@ -1,5 +1,6 @@
 """A new version beside the one that runs: it takes its share of the calls until the verdict."""
 
+import logging
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -23,6 +24,8 @@ from .surroundings import Surroundings
 from .turns import Turns
 
 __all__ = ["Trial", "TrialOwner"]
+
+_log: Final = logging.getLogger("plughost")
 
 _LOOK: Final = 0.5  # seconds between two looks at whether its worker responds
 _DEADLINE: Final = 120.0  # seconds that a promotion has, those included that it waits for others
@@ -165,5 +168,8 @@ class Trial:
             except PlughostError as exc:
                 why = exc.reason if isinstance(exc, StartFailed) else str(exc)
                 reason = f"it could not be promoted: {why}"
+            except Exception:  # noqa: BLE001 - our bug: the plugin goes on as it is
+                _log.exception("version %s of %s was not promoted", self.version, self._owner.id)
+                reason = "it could not be promoted: the host failed, and its log says why"
         if self._owner.trial is self:
             self._owner.roll_back(reason)
