@@ -19,7 +19,7 @@ from .users_commands import users
 from . import cli_running  # noqa: F401
 
 # isort: split
-from . import cli_canary  # noqa: F401
+from . import cli_reload  # noqa: F401
 
 # isort: split
 from . import cli_plugins  # noqa: F401

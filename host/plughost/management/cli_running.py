@@ -173,7 +173,7 @@ def load(
     json: Json = False,
 ) -> None:
     """Start plugins of the running host that do not run, and those in new folders."""
-    _command("load", plugins, everything, deadline, socket, json)
+    on_plugins("load", plugins, everything, deadline, socket, json)
 
 
 @app.command()
@@ -188,53 +188,7 @@ def unload(
     json: Json = False,
 ) -> None:
     """Stop plugins once their calls have ended."""
-    _command("unload", plugins, everything, deadline, socket, json, cascade)
-
-
-@app.command()
-def reload(
-    plugins: Plugins = None,
-    everything: All = False,
-    share: Annotated[
-        str | None,
-        typer.Option(
-            "--canary",
-            metavar="SHARE",
-            help="First try the new version out with this share of the calls: 10%.",
-        ),
-    ] = None,
-    calls: Annotated[
-        int | None,
-        typer.Option(
-            "--canary-calls", metavar="NUMBER", help="After so many it is judged. Default: 100"
-        ),
-    ] = None,
-    seconds: Annotated[
-        float | None,
-        typer.Option("--canary-for", metavar="SECONDS", help="At the latest then. Default: 600"),
-    ] = None,
-    max_errors: Annotated[
-        str | None,
-        typer.Option(metavar="SHARE", help="Of its calls, no more may fail. Default: 5%"),
-    ] = None,
-    path: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", metavar="PATH", help="Where the new version is, if not in the same folder."
-        ),
-    ] = None,
-    deadline: Deadline = None,
-    socket: Socket = None,
-    json: Json = False,
-) -> None:
-    """Put what is in their folders by now in the place of plugins that run. No call is lost."""
-    from .canary import TrialOptions, read_terms
-
-    try:
-        terms = read_terms(TrialOptions(share, calls, seconds, max_errors, path))
-    except ValueError as exc:
-        raise typer.BadParameter(str(exc)) from exc
-    _command("reload", plugins, everything, deadline, socket, json, canary=terms)
+    on_plugins("unload", plugins, everything, deadline, socket, json, cascade)
 
 
 @app.command()
@@ -246,7 +200,7 @@ def enable(
     json: Json = False,
 ) -> None:
     """Have plugins called again that were disabled."""
-    _command("enable", plugins, everything, deadline, socket, json)
+    on_plugins("enable", plugins, everything, deadline, socket, json)
 
 
 @app.command()
@@ -258,7 +212,7 @@ def disable(
     json: Json = False,
 ) -> None:
     """Have plugins not called; their workers live on."""
-    _command("disable", plugins, everything, deadline, socket, json)
+    on_plugins("disable", plugins, everything, deadline, socket, json)
 
 
 def check_deadline(deadline: float | None) -> None:
@@ -267,7 +221,7 @@ def check_deadline(deadline: float | None) -> None:
         raise typer.BadParameter("--deadline is more than 0 and at most 86400 seconds")
 
 
-def _command(
+def on_plugins(
     command: Literal["load", "unload", "reload", "enable", "disable"],
     plugins: list[str] | None,
     everything: bool,
@@ -277,6 +231,7 @@ def _command(
     cascade: bool = False,
     canary: "CanaryTerms | None" = None,
 ) -> None:
+    """Have it done to these plugins, or to all. Raises `typer.BadParameter`."""
     if bool(plugins) == everything:
         raise typer.BadParameter(f"name the plugins to {command}, or give --all")
     check_deadline(deadline)
