@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from plughost_protocol.confinement import (
@@ -161,25 +161,26 @@ _NO_PROGRAMS: Final = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 def _enter_view(view: View) -> None:
     """Build a root of its own from what the plugin may see, and leave the machine's behind."""
     umask = os.umask(0o022)
+    made = {_BASE}
     with _layer("mounts", "make the mounts private"):
         kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     with _layer("mounts", f"mount a tmpfs on {_BASE}"):
         kernel.mount("tmpfs", _BASE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _ROOT_OPTIONS)
     with _layer("mounts", "mount a tmpfs on /tmp"):
-        os.makedirs(_BASE + "/tmp", exist_ok=True)  # noqa: PTH103, S108
+        _make_folder(_BASE + "/tmp", made)  # noqa: S108
         size = f"size={view.temporary_size},nr_inodes={view.temporary_files},mode=1777"
         kernel.mount("tmpfs", _BASE + "/tmp", "tmpfs", _NO_PROGRAMS, size)  # noqa: S108
     for path, target in view.links.items():
         with _layer("mounts", f"link {path}"):
-            os.makedirs(os.path.dirname(_BASE + path), exist_ok=True)  # noqa: PTH103, PTH120
+            _make_folder(os.path.dirname(_BASE + path), made)  # noqa: PTH120
             os.symlink(target, _BASE + path)  # noqa: PTH211
     for bind in view.binds:
         with _layer("mounts", f"bind {bind.path}"):
             attributes = _DEVICE if bind.device else _WRITABLE if bind.writable else _READ_ONLY
-            _bind(bind.path, attributes)
+            _bind(bind.path, attributes, made)
     for path, text in view.files.items():
         with _layer("mounts", f"write {path}"):
-            os.makedirs(os.path.dirname(_BASE + path), exist_ok=True)  # noqa: PTH103, PTH120
+            _make_folder(os.path.dirname(_BASE + path), made)  # noqa: PTH120
             with open(_BASE + path, "w", encoding="utf-8") as file:  # noqa: PTH123
                 file.write(text)
     with _layer("mounts", "make it the root"):
@@ -188,14 +189,24 @@ def _enter_view(view: View) -> None:
     os.umask(umask)
 
 
-def _bind(path: str, attributes: int) -> None:
+def _make_folder(path: str, made: set[str]) -> None:
+    """Make a folder and those around it, but for those that are made: each look takes time."""
+    if path in made:
+        return
+    made.add(path)
+    _make_folder(os.path.dirname(path), made)  # noqa: PTH120
+    with suppress(FileExistsError):  # within a folder that is bound, or behind a link
+        os.mkdir(path)  # noqa: PTH102
+
+
+def _bind(path: str, attributes: int, made: set[str]) -> None:
     source = kernel.open_path(path)
     try:
         target = _BASE + path
         if stat.S_ISDIR(os.fstat(source).st_mode):
-            os.makedirs(target, exist_ok=True)  # noqa: PTH103
+            _make_folder(target, made)
         elif not os.path.exists(target):  # noqa: PTH110
-            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            _make_folder(os.path.dirname(target), made)  # noqa: PTH120
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
         kernel.bind_mount(source, target, attributes)
     finally:

@@ -6,6 +6,8 @@ import sys
 from errno import EINVAL
 from typing import Any, Final
 
+from plughost_protocol.confinement import NEW_USER
+
 _AT_FDCWD: Final = -100  # fcntl.h
 
 _libc: Final[Any] = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -33,7 +35,10 @@ def prctl(option: int, value: int | bytes) -> int:
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
+    global _bounding_set
     _check(_libc.unshare(ctypes.c_int(flags)))
+    if flags & NEW_USER:
+        _bounding_set = _ALL
 
 
 def set_hostname(name: str) -> None:
@@ -117,16 +122,25 @@ _CAPABILITY_VERSION_3: Final = 0x20080522
 _CAP_AUDIT_READ, _LAST_CAPABILITY = 37, 63  # every kernel with Landlock has the first
 
 
+_ALL: Final = ~0
+# What the bounding set may hold still: a fork need not take out what its parent has. In a user
+# namespace that is new it is full.
+_bounding_set = _ALL
+
+
 def limit_capabilities(keep: int) -> None:
     """Take all capabilities but those of a mask out of the bounding set."""
+    global _bounding_set
+    drop = _bounding_set & ~keep
     for number in range(_LAST_CAPABILITY + 1):
-        if not keep >> number & 1:
+        if drop >> number & 1:
             try:
                 prctl(_PR_CAPBSET_DROP, number)
             except OSError as exc:
                 if exc.errno == EINVAL and number > _CAP_AUDIT_READ:
-                    return  # past the last that this kernel has
+                    break  # past the last that this kernel has
                 raise
+    _bounding_set &= keep
 
 
 def lock_root() -> None:
