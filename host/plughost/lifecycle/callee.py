@@ -56,6 +56,16 @@ class Callee:
         return self._state
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether it runs, is about to, or would if somebody needed it."""
+        return self._state in (State.LOADING, State.ACTIVE, State.SLEEPING, State.RESTARTING)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it takes calls: it has a worker, or gets one for them."""
+        return self.active_worker is not None or self._state is State.SLEEPING
+
+    @property
     def limits(self) -> Limits:
         """The limits of its worker."""
         raise NotImplementedError

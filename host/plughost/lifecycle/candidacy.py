@@ -127,8 +127,7 @@ class Candidacy(Sleeper):
             self.log.note("warning", f"the canary is rolled back, {told}")
         step = "promoted" if decision.promoted else "rolled_back"
         self._tell_of_canary(step, version=trial.version, reason=decision.reason)
-        self._outgoing.append(trial.edition)
-        self._surroundings.reactor.spawn(self._see_off, trial.edition, drain)
+        self._outgoing.add(trial.edition, drain)
         self._changed()
 
     def _tell_of_canary(self, step: str, **about: object) -> None:

@@ -1,7 +1,7 @@
 """One plugin in the host: started, stopped, disabled, and swapped while it serves."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import anyio
 
@@ -22,8 +22,6 @@ from .trial import Trial
 from .turns import Turns
 
 __all__ = ["HostedPlugin"]
-
-_MAX_OUTGOING: Final = 3  # workers that are being replaced and have calls to end
 
 
 class HostedPlugin(Candidacy):
@@ -61,8 +59,7 @@ class HostedPlugin(Candidacy):
         self.drop_trial("the plugin was stopped", drain)
         if self._incoming is not None and (worker := self._incoming.live_worker) is not None:
             worker.end(Cause.STOPPED, "stopped while it was loading")
-        for edition in self._outgoing:
-            edition.hurry(drain)
+        self._outgoing.hurry(drain)
         self._changed()
         try:
             await self._edition.retire(drain)
@@ -123,7 +120,7 @@ class HostedPlugin(Candidacy):
         self, found: Found, config: Mapping[str, Any] | None = None, trial: Trial | None = None
     ) -> tuple[Edition, list[ToolEntry]]:
         """A new edition, loaded beside the one that runs; for a trial, while that goes on."""
-        while len(self._outgoing) >= _MAX_OUTGOING:
+        while self._outgoing.is_full():
             await self._changes.next()
         if not self.can_be_swapped:
             raise HostMisuse(f"a plugin that is {self._state} cannot be swapped")
@@ -207,8 +204,7 @@ class HostedPlugin(Candidacy):
         before, after = outgoing.found.manifest.version, self.version
         self._keep_offered()
         self.log.note("info", f"version {after} has taken the place of version {before}")
-        self._outgoing.append(outgoing)
-        self._surroundings.reactor.spawn(self._see_off, outgoing)
+        self._outgoing.add(outgoing)
         self._changed()
 
     async def _abandon(self, incoming: Edition, error: BaseException) -> None:

@@ -181,8 +181,7 @@ class Sleeper(Succession):
         self._move(Event.SLEEP)
         if worker is not None:
             worker.standing = Standing.OUTGOING
-            self._outgoing.append(outgoing)
-            self._surroundings.reactor.spawn(self._see_off, outgoing)
+            self._outgoing.add(outgoing)
         for registry in self._registries:
             registry.on_asleep(self.id)
         self._changed()

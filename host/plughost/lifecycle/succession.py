@@ -22,6 +22,7 @@ from plughost.units import format_seconds
 from .callee import Callee
 from .changes import Changes
 from .edition import Edition
+from .outgoing import Outgoing
 from .states import Event, State, next_state
 from .surroundings import Surroundings
 
@@ -48,7 +49,7 @@ class Succession(Callee):
         own = config.of(self.id)
         self._edition = Edition(found, own.config, self, surroundings)
         self._incoming: Edition | None = None
-        self._outgoing: list[Edition] = []
+        self._outgoing = Outgoing(reactor, self._changed)
         self._changes = Changes(reactor)
         self._runs = False
         self._due = 0.0
@@ -133,16 +134,6 @@ class Succession(Callee):
         """Whether its worker's message loop is silent for longer than it may be."""
         return self.worker is not None and self.worker.unresponsive
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether it runs, is about to, or would if somebody needed it."""
-        return self._state in (State.LOADING, State.ACTIVE, State.SLEEPING, State.RESTARTING)
-
-    @property
-    def is_available(self) -> bool:
-        """Whether it takes calls: it has a worker, or gets one for them."""
-        return self.active_worker is not None or self._state is State.SLEEPING
-
     def __repr__(self) -> str:
         calls = sum(worker.channel.open_calls for worker in self.workers)
         return f"<Plugin {self.id} {self._state.name} pid={self.pid} calls={calls}>"
@@ -152,17 +143,6 @@ class Succession(Callee):
     def _edition_of(self, found: Found, config: Mapping[str, Any] | None = None) -> Edition:
         values = self._edition.config if config is None else config
         return Edition(found, values, self, self._surroundings)
-
-    async def _see_off(self, outgoing: Edition, drain: float | None = None) -> None:
-        """End an edition that was replaced, when its calls have ended."""
-        try:
-            # No call outlives its total, and what hangs is killed.
-            most = outgoing.limits.call_total + outgoing.limits.grace
-            await outgoing.retire(most if drain is None else drain)
-        finally:
-            await outgoing.discard("replaced")
-            self._outgoing.remove(outgoing)
-            self._changed()
 
     async def _first_worker(self) -> None:
         self._tracker.forgive()
