@@ -105,6 +105,46 @@ def test_a_mistake_is_shown_in_its_place_and_mended_by_the_next_change(
         finish(shown)
 
 
+RAISES = "def deep():\n    raise ValueError('deep')\n\n\ndeep()\n"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_traceback_is_shown_once_and_with_debug_alone(
+    folder: Path, socket: Path, debug: bool
+) -> None:
+    root = write_plugin(folder, "greeter", GREETS)
+    write_plugin(folder, "broken", RAISES)
+    words = ["--debug", "dev"] if debug else ["dev"]
+    process = Process(*words, folder, socket=socket)
+    try:
+        process.wait_for("what changes is loaded anew")
+        (root / "plugin.py").write_text(RAISES)
+        process.wait_for("error: greeter was not reloaded")
+        process.wait_for("  > 2 |     raise ValueError")
+        (root / "plugin.py").write_text(GREETS)
+        process.wait_for("greeter 1.0.0 reloaded")
+        finish(process)
+    finally:
+        process.end()
+    for plugin in ("broken", "greeter"):
+        lines = [line for line in process.output.splitlines() if f"/{plugin}/plugin.py" in line]
+        assert len(lines) == 2 * debug, process.output  # the frames of one traceback
+        assert f"[Plugin:{plugin}]" not in process.output
+    assert process.output.count("why: ValueError: deep (plugin.py, line 2)") == 2
+
+
+def test_a_failure_that_no_change_of_files_brought_about_is_in_the_log(
+    folder: Path, socket: Path
+) -> None:
+    code = "from plughost_sdk import Plugin\n\n\nclass It(Plugin):\n    def on_load(self, api):\n"
+    write_plugin(folder, "greeter", code + "        assert not api.config\n")
+    with dev(folder, socket=socket) as shown:
+        assert plughost("configure", "greeter", "city=Oslo", socket=socket).code == 3
+        shown.wait_for(r"\[Plugin:greeter\] error   Traceback")
+        shown.wait_for(r"\[Plugin:greeter\] error   not reloaded, version 1.0.0: AssertionError")
+        finish(shown)
+
+
 def test_a_plugin_that_fails_at_first_is_started_once_it_is_mended(
     folder: Path, socket: Path
 ) -> None:
@@ -183,6 +223,7 @@ def test_programs_get_one_object_for_each_change(folder: Path, socket: Path) -> 
             True,
             "load_failed",
         )
+        assert failed["traceback"].endswith("ZeroDivisionError: division by zero")
         assert failed["places"] == [
             {"file": "plugin.py", "line": 1, "column": 1, "lines": [{"line": 1, "text": "1 / 0"}]}
         ]

@@ -61,6 +61,8 @@ class WorkerExit:
     places: tuple[CodePlace, ...] = ()
     """The lines of its code that the exception came through, innermost last, where it did not load;
     as trustworthy as the plugin."""
+    traceback: str = ""
+    """That exception's, its last lines; as trustworthy as the plugin."""
 
     @property
     def signal(self) -> str:

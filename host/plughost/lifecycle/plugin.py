@@ -143,7 +143,7 @@ class HostedPlugin(Candidacy):
     def keep(self, reason: str) -> None:
         """What is in its folder by now cannot take the place of what runs, for this reason."""
         self.reload_error = reason
-        self.log.note("error", f"not reloaded, {reason}; what runs goes on")
+        self.log.note("error", f"not reloaded, {reason}; what runs goes on", "load_failure")
 
     async def settled(self) -> None:
         """Return when it is no longer loading, and no worker's death is being judged."""
@@ -203,7 +203,7 @@ class HostedPlugin(Candidacy):
                 registry.on_new_version(self.id)
         before, after = outgoing.found.manifest.version, self.version
         self._keep_offered()
-        self.log.note("info", f"version {after} has taken the place of version {before}")
+        self.log.note("info", f"version {after} has taken the place of version {before}", "swap")
         self._outgoing.add(outgoing)
         self._changed()
 

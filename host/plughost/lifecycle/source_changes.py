@@ -64,6 +64,8 @@ class SourceChanges:
     ) -> None:
         self.before: Callable[[], Awaitable[None]] | None = None
         """Awaited before plugins are loaded: for who reads their grants anew."""
+        self.under_way: set[str] = set()
+        """Those that are loaded or swapped now; an outcome will say what became of it."""
         self._roster = roster
         self._commands = commands
         self._tools = tools
@@ -138,6 +140,7 @@ class SourceChanges:
         before = self._tools_of(name)
         ran = self._runs(name)
         began = anyio.current_time()
+        self.under_way.add(name)
         try:
             await act()
         except PlughostError as exc:
@@ -153,6 +156,8 @@ class SourceChanges:
         except Exception:  # noqa: BLE001 - our bug: the other plugins go on
             _log.exception("the changes of plugin %s were not taken", name)
             return
+        finally:
+            self.under_way.discard(name)
         self._taken.discard(name)
         # Where it lies there was perhaps no plugin before.
         self._roster.refused = [r for r in self._roster.refused if r.root != code.parent]

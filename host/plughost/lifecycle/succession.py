@@ -15,7 +15,7 @@ from plughost.policy.policy import Policy
 from plughost.policy.rates import RateLimiter
 from plughost.rpc.standing import Standing
 from plughost.rpc.worker import Worker
-from plughost.supervision.logbook import LogBook
+from plughost.supervision.logbook import LogBook, Topic
 from plughost.supervision.restart import GiveUp, RestartTracker
 from plughost.units import format_seconds
 
@@ -243,7 +243,8 @@ class Succession(Callee):
             return
         decision = self._tracker.died(end, uptime)
         if isinstance(decision, GiveUp):
-            self._give_up(f"{end} ({decision.reason})")
+            about: Topic = "load_failure" if end.cause is Cause.LOAD_FAILED else ""
+            self._give_up(f"{end} ({decision.reason})", about)
             return
         self._due = now + decision.delay
         self.log.note("warning", f"{end}; starting again in {format_seconds(decision.delay)}")
@@ -258,11 +259,11 @@ class Succession(Callee):
 
     def _on_refused(self, exc: PlughostError) -> None:
         """There can be no worker."""
-        self._give_up(exc.reason if isinstance(exc, StartFailed) else str(exc))
+        self._give_up(exc.reason if isinstance(exc, StartFailed) else str(exc), "load_failure")
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, about: Topic = "") -> None:
         self.error = reason
-        self.log.note("error", f"{reason}; it stays down until someone acts")
+        self.log.note("error", f"{reason}; it stays down until someone acts", about)
         self._move(Event.GAVE_UP)
         self._changed()
 

@@ -7,7 +7,7 @@ from plughost.lifecycle.source_changes import ReloadOutcome
 from plughost.text import clean_line
 from plughost.units import format_seconds
 
-from .excerpt import excerpts, show_excerpts
+from .excerpt import excerpts, show_excerpts, show_traceback, traceback_of
 from .output import Cell, Output
 
 __all__ = ["show_change"]
@@ -47,7 +47,10 @@ def _show_failure(output: Output, outcome: ReloadOutcome) -> None:
     for reason in _reasons(outcome):
         output.line(Cell("  why: ", "dim"), clean_line(reason))
     if outcome.error is not None:
-        show_excerpts(output, excerpts(outcome.path, outcome.error))
+        found = excerpts(outcome.path, outcome.error)
+        show_excerpts(output, found)
+        if output.debug or not found:
+            show_traceback(output, traceback_of(outcome.error))
 
 
 def _reasons(outcome: ReloadOutcome) -> list[str]:
@@ -84,6 +87,7 @@ def _as_json(outcome: ReloadOutcome) -> dict[str, Any]:
             "goes_on": outcome.goes_on,
             "code": outcome.error.code,
             "error": str(outcome.error),
+            "traceback": traceback_of(outcome.error),
             "places": [one.as_json() for one in found],
         }
     if outcome.action == "unloaded":

@@ -29,10 +29,18 @@ _LEVEL_STYLES: Final = {"error": "bold red", "warning": "yellow", "debug": "dim"
 class Journal(logging.Handler):
     """Prints the plugins' logs, and the host's own; those of the start after the table."""
 
-    def __init__(self, output: Output, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        output: Output,
+        *,
+        quiet: bool,
+        is_told: Callable[[LogEntry], bool] = lambda _: False,
+    ) -> None:
+        """`is_told` are entries that are left out, since they are shown in another way."""
         super().__init__(logging.INFO)
         self._output = output
         self._quiet = quiet
+        self._is_told = is_told
         self._held: deque[LogEntry] | None = deque(maxlen=_HELD_LINES)
         self._lines: queue.Queue[LogEntry | Callable[[], None] | None] = queue.Queue(_WAITING_LINES)
         self._dropped = 0
@@ -67,6 +75,8 @@ class Journal(logging.Handler):
         """Print an entry soon, or keep it until the start is over."""
         if self._held is not None:
             self._held.append(entry)
+        elif self._is_told(entry):
+            return
         elif not self._quiet or entry.level in ("warning", "error"):
             try:
                 if self._dropped:

@@ -20,12 +20,13 @@ from plughost.host import Host
 from plughost.lifecycle.source_changes import ReloadOutcome
 from plughost.lifecycle.states import State
 from plughost.settings.files import find_grant_files
+from plughost.supervision.logbook import LogEntry
 
 from .background import on_interrupt, stop_at_once
 from .changes import show_change
 from .control import PluginStatus
 from .control_server import ControlServer
-from .excerpt import Excerpt, excerpt_of, excerpts, show_excerpts
+from .excerpt import Excerpt, excerpt_of, excerpts, show_excerpts, show_traceback
 from .exit_codes import ExitCode
 from .journal import Journal
 from .listener import listening
@@ -67,8 +68,8 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
 
     With `dev` it serves whatever becomes of the plugins.
     """
-    journal = Journal(output, quiet=options.quiet)
-    run = _Run(output, journal, quiet=options.quiet, dev=options.dev)
+    run = _Run(output, quiet=options.quiet, dev=options.dev)
+    journal = run.journal
     path = control_path(options.socket, create=True)
 
     def grants() -> Mapping[str, Sequence[str]]:
@@ -105,16 +106,17 @@ async def _refresh(host: Host, grants: Callable[[], Mapping[str, Sequence[str]]]
 class _Run:
     """How far one run has come, for the signals that end it."""
 
-    def __init__(self, output: Output, journal: Journal, *, quiet: bool, dev: bool) -> None:
+    def __init__(self, output: Output, *, quiet: bool, dev: bool) -> None:
+        self.journal = Journal(output, quiet=quiet, is_told=self._is_told)
         self.starting = anyio.CancelScope()
         self.stop = anyio.Event()
         self.host: Host | None = None
         self._output = output
-        self._journal = journal
         self._quiet = quiet
         self._dev = dev
         self._signals = 0
         self._failed = False
+        self._explained: set[str] = set()
 
     def on_signal(self, count: int) -> None:
         self._signals = count
@@ -157,7 +159,8 @@ class _Run:
                 if self._dev and not self._quiet:
                     waits = "" if running else "no plugin runs yet: "
                     output.line(f"{waits}files are watched, and what changes is loaded anew")
-        self._journal.start_is_over()
+        self.journal.start_is_over()
+        self._explained.clear()
         if self._failed:
             output.problem(
                 Problem(
@@ -173,36 +176,47 @@ class _Run:
         then = "plughost check DIR, for the traceback"
         if status.state == "refused":
             then = "mend it, then: plughost check DIR"
-        why, found = status.problem, list[Excerpt]()
+        why, found, traceback = status.problem, list[Excerpt](), ""
         if self._dev:
-            why, found = self._code_of(status)
+            self._explained.add(status.id)
+            why, found, traceback = self._code_of(status)
             then = "" if status.state == "disabled" else "mend it: it is started at the next change"
         problem = Problem(
             f"plugin {status.id} does not run ({status.state})",
             shortened(why),
             then,
             code="load_failed",
+            details=traceback,
             facts={"places": [one.as_json() for one in found]} if found else None,
         )
         self._output.problem(problem)
         if not self._output.as_json:
             show_excerpts(self._output, found, sys.stderr)
+            if not (found or self._output.debug):  # with --debug it stands above
+                show_traceback(self._output, traceback, sys.stderr)
 
-    def _code_of(self, status: PluginStatus) -> tuple[str, list[Excerpt]]:
-        """Why a plugin does not run, and the lines of code that keep it from that."""
+    def _is_told(self, entry: LogEntry) -> bool:
+        """Whether a line of the log tells what who writes the plugin is shown with its code."""
+        if not self._dev or not entry.about or self.host is None:
+            return False
+        return entry.plugin in self._explained | self.host.source_changes.under_way
+
+    def _code_of(self, status: PluginStatus) -> tuple[str, list[Excerpt], str]:
+        """Why a plugin does not run, the lines of code that keep it from that, the traceback."""
         assert self.host is not None  # noqa: S101 - it has long been set
         for refused in self.host.source_changes.refused():
             if refused.name == status.id:
-                return status.problem, excerpts(refused.root, refused.error)
+                return status.problem, excerpts(refused.root, refused.error), ""
         plugin = self.host.plugins.get(status.id)
         if plugin is None or plugin.last_exit is None:
-            return status.problem, []
-        return str(plugin.last_exit), excerpt_of(plugin.found.code, plugin.last_exit)
+            return status.problem, [], ""
+        end = plugin.last_exit
+        return str(end), excerpt_of(plugin.found.code, end), end.traceback
 
     def on_change(self, outcome: ReloadOutcome) -> None:
         """Show what became of a plugin whose files have changed."""
         if not self._quiet or outcome.error is not None or self._output.as_json:
-            self._journal.say(lambda: show_change(self._output, outcome))
+            self.journal.say(lambda: show_change(self._output, outcome))
 
     def say_what_is_open(self, requests: int) -> None:
         calls = f"waiting for {requests} open calls" if requests else "stopping"

@@ -117,7 +117,7 @@ class Worker:
         self._book = book
         self._owner = owner
         self._verdict: tuple[Cause, str] | None = None
-        self._places: tuple[CodePlace, ...] = ()
+        self._raised: tuple[tuple[CodePlace, ...], str] = ((), "")  # while it was loading
         self._ended: list[Waiter[None]] = []
         self._hello: Waiter[None] = reactor.waiter()
         self._greeted = False
@@ -185,10 +185,10 @@ class Worker:
             if not self.process.pid:
                 self._on_process_exit()
         except ToolError as exc:
-            self._book.note("error", exc.message)
-            for line in exc.traceback.splitlines()[-_TRACEBACK_LINES:]:
-                self._book.note("error", line)
-            self._places = exc.places
+            traceback = exc.traceback.splitlines()[-_TRACEBACK_LINES:]
+            for line in (exc.message, *traceback):
+                self._book.note("error", line, about="load_failure")
+            self._raised = exc.places, "\n".join(traceback)
             self.end(Cause.LOAD_FAILED, exc.message)
         except msgspec.ValidationError as exc:
             self.on_violation(f"the description of the plugin: {exc}")
@@ -293,7 +293,8 @@ class Worker:
             cpu=process.cpu,
             stack=self._stacks.text,
             stderr=tuple(self._outputs[1].tail),
-            places=self._places,
+            places=self._raised[0],
+            traceback=self._raised[1],
         )
         self.channel.close(lambda sent: WorkerDied(self.plugin_id, end, outcome_unknown=sent))
         if not self._hello.done():  # who waits for it hears of the death from the channel

@@ -6,14 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from plughost.config import Limits
 from plughost.pace import Pace
 from plughost.reactor import Reactor
 from plughost.text import clean_line
 
-__all__ = ["LineReader", "LogBook", "LogEntry"]
+__all__ = ["LineReader", "LogBook", "LogEntry", "Topic"]
+
+Topic = Literal["", "load_failure", "swap"]
 
 _READ_SIZE: Final = 64 * 1024
 _BURST: Final = 5  # seconds' worth of lines that may come at once, as at start
@@ -42,6 +44,8 @@ class LogEntry:
     """`log` (the SDK's logger), `stdout`, `stderr`, or `host` (about the plugin)."""
     message: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    about: Topic = ""
+    """What the host's own line is about, where that is told in other ways, too."""
 
 
 class LogBook:
@@ -84,12 +88,19 @@ class LogBook:
         self._add(level, source, clean_line(message), _clean_fields(fields or {}))
         return True
 
-    def note(self, level: str, message: str) -> None:
+    def note(self, level: str, message: str, about: Topic = "") -> None:
         """Add a line of the host's own, about the plugin."""
-        self._add(level, "host", clean_line(message), {})
+        self._add(level, "host", clean_line(message), {}, about)
 
-    def _add(self, level: str, source: str, message: str, fields: Mapping[str, Any]) -> None:
-        entry = LogEntry(time.time(), self._plugin, level, source, message, fields)
+    def _add(
+        self,
+        level: str,
+        source: str,
+        message: str,
+        fields: Mapping[str, Any],
+        about: Topic = "",
+    ) -> None:
+        entry = LogEntry(time.time(), self._plugin, level, source, message, fields, about)
         self.entries.append(entry)
         self._log.log(_LEVELS[level], "[Plugin:%s] %s", self._plugin, message)
         if self._listen is not None:
