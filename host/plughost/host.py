@@ -2,14 +2,10 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self
-
-import anyio
-import anyio.to_thread
+from typing import Any, Self
 
 from plughost.catalog.activation import Activation
 from plughost.config import HostConfig
@@ -23,13 +19,13 @@ from plughost.exchange.hooks.service import HookService
 from plughost.exchange.service_calls import Services
 from plughost.exchange.tools import Tool
 from plughost.lifecycle.canary import Canary
-from plughost.lifecycle.code_plugin import Permissions, code_plugin, drop_empty_folder
+from plughost.lifecycle.code_plugin import Permissions
+from plughost.lifecycle.code_plugins import CodePlugins
 from plughost.lifecycle.commands import DEADLINE as COMMAND_DEADLINE
 from plughost.lifecycle.commands import CommandOutcome, Commands
-from plughost.lifecycle.configuring import Configured, configure
+from plughost.lifecycle.configuring import Configured, Configuring
 from plughost.lifecycle.health import Health
 from plughost.lifecycle.plugin import HostedPlugin
-from plughost.lifecycle.quarters import data_folder
 from plughost.lifecycle.roster import Roster
 from plughost.lifecycle.source_changes import ReloadOutcome, SourceChanges
 from plughost.policy.grants import check_grants
@@ -42,8 +38,6 @@ from plughost.supervision.logbook import LogEntry
 from plughost.supervision.watch import Usage
 
 __all__ = ["Host"]
-
-_KEYS: Final = 100  # names of values that one event tells
 
 
 class Host:
@@ -81,8 +75,9 @@ class Host:
         self._stack = AsyncExitStack()
         self._entered = False
         self._runtime: Runtime
-        self._configuring = anyio.Lock()
+        self._texts = CodePlugins(self._roster, self._commands, self.config)
         self._bus = EventBus(self.config.events)
+        self._configuring = Configuring(self._roster, self._bus)
         self.events = Events(self._bus)
         """The events of plugins, of the host and of the application; there before it runs."""
         self._hooks = HookService(self.config.hooks, self._plugins, self._bus)
@@ -150,20 +145,7 @@ class Host:
         context: CallContext | None = None,
     ) -> list[Outcome]:
         """The outcome of each call, in their order. They run side by side."""
-        asked = list(calls)
-        outcomes = [Outcome(tool) for tool, _ in asked]
-
-        async def run(position: int, tool: str, params: Mapping[str, Any]) -> None:
-            try:
-                value = await self._runtime.caller.call(tool, params, context)
-                outcomes[position] = Outcome(tool, value=value)
-            except PlughostError as exc:
-                outcomes[position] = Outcome(tool, error=exc)
-
-        async with anyio.create_task_group() as tasks:
-            for position, (tool, params) in enumerate(asked):
-                tasks.start_soon(run, position, tool, params)
-        return outcomes
+        return await self._runtime.caller.call_many(calls, context)
 
     @asynccontextmanager
     async def stream(
@@ -240,16 +222,8 @@ class Host:
 
         Takes at most `HealthConfig.timeout`. Raises `UnknownPlugin`.
         """
-        found: dict[str, Health] = {}
-
-        async def check(plugin: HostedPlugin) -> None:
-            found[plugin.id] = await self._runtime.health.check(plugin, self.usage(plugin.id))
-
         plugins = [self.plugin(plugin_id) for plugin_id in plugin_ids or self._plugins]
-        async with anyio.create_task_group() as tasks:
-            for plugin in plugins:
-                tasks.start_soon(check, plugin)
-        return {plugin.id: found[plugin.id] for plugin in plugins}
+        return await self._runtime.health.check_all(plugins, self.usage)
 
     @property
     def memory(self) -> MemoryService:
@@ -280,20 +254,7 @@ class Host:
         `InvalidConfig` before anything is changed; `StartFailed` for a plugin that does not load
         with its new values, once all have their old ones again.
         """
-        async with self._configuring:
-            plugins = {plugin_id: self.plugin(plugin_id) for plugin_id in values}
-            before = {plugin_id: plugin.config for plugin_id, plugin in plugins.items()}
-            done = await configure(plugins, values, replace=replace)
-            for plugin_id, outcome in done.items():
-                # Names only: a value may be a secret.
-                names = {*values[plugin_id], *(before[plugin_id] if replace else ())}
-                told = {
-                    "plugin": plugin_id,
-                    "keys": sorted(names)[:_KEYS],
-                    "outcome": outcome.value,
-                }
-                self._bus.post("plugin:configured", told, Origin(HOST))
-            return done
+        return await self._configuring.configure(values, replace=replace)
 
     async def load_code(
         self,
@@ -310,25 +271,11 @@ class Host:
         are fields of `Limits`, such as `{"memory": "100MB", "cpu": "50%"}`. Raises `HostMisuse`
         for what cannot be, and `StartFailed`, after which there is no such plugin.
         """
-        if name in self._plugins:
-            raise HostMisuse(f"there is a plugin {name!r} already")
-        made = code_plugin(name, code, permissions, resources or {}, config, self.config)
-        grants = made.config.grants
-        around = replace(self._roster.surroundings, config=made.config, grants=lambda: grants)
-        plugin = self._roster.add(made.found, around)
-        try:
-            await plugin.start()
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self.unload_code(name)
-            raise
-        return plugin
+        return await self._texts.load(name, code, permissions, resources or {}, config)
 
     async def unload_code(self, name: str) -> None:
         """End a plugin that came out of a text, and forget it and its code."""
-        if self.plugin(name).found.text is None:
-            raise HostMisuse(f"plugin {name!r} did not come out of a text")
-        await self.unload(name, cascade=True)
+        await self._texts.unload(name)
 
     # Life
 
@@ -352,11 +299,7 @@ class Host:
         `CommandTimeout`.
         """
         gone = await self._commands.unload(plugin_id, deadline, cascade=cascade)
-        for name in gone:
-            if self._plugins[name].found.text is not None:
-                del self._plugins[name]
-                folder = data_folder(self.config, name)
-                await anyio.to_thread.run_sync(drop_empty_folder, folder)
+        await self._texts.forget(gone)
         return gone
 
     async def reload(

@@ -1,14 +1,16 @@
 """Calls of tools, by their names."""
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol
+
+import anyio
 
 from plughost.errors import NotRunning, PlughostError, UnknownTool
 from plughost.services.router import Request
 from plughost_protocol import ExecuteTool
 
-from .calls import CallContext, Caller, decode_params, in_chain
+from .calls import CallContext, Caller, Outcome, decode_params, in_chain
 from .tools import Tool, ToolEntry, ToolRegistry
 
 __all__ = ["CallMiddleware", "CallObserver", "ToolCaller"]
@@ -80,6 +82,25 @@ class ToolCaller:
         if self._observer is None and self._middleware is None:
             return self._caller.call(entry, params, context)
         return self._observed(entry, params, context)
+
+    async def call_many(
+        self, calls: Iterable[tuple[str, Mapping[str, Any]]], context: CallContext | None = None
+    ) -> list[Outcome]:
+        """The outcome of each call, in their order. They run side by side."""
+        asked = list(calls)
+        outcomes = [Outcome(tool) for tool, _ in asked]
+
+        async def run(position: int, tool: str, params: Mapping[str, Any]) -> None:
+            try:
+                value = await self.call(tool, params, context)
+                outcomes[position] = Outcome(tool, value=value)
+            except PlughostError as exc:
+                outcomes[position] = Outcome(tool, error=exc)
+
+        async with anyio.create_task_group() as tasks:
+            for position, (tool, params) in enumerate(asked):
+                tasks.start_soon(run, position, tool, params)
+        return outcomes
 
     async def stream(
         self, name: str, params: Mapping[str, Any], context: CallContext | None = None

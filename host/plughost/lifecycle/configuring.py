@@ -12,17 +12,21 @@ import msgspec
 
 from plughost.config import revealed, without_secrets
 from plughost.errors import InvalidConfig, PlughostError
+from plughost.exchange.events.bus import EventBus
+from plughost.exchange.events.event import HOST, Origin
 from plughost.rpc.worker import Worker
 from plughost_protocol import PLUGIN_CONFIGURE, ProtocolError, decode_value, encode
 
 from .commands import DEADLINE
 from .plugin import HostedPlugin
+from .roster import Roster
 from .states import State
 
-__all__ = ["Configured", "configure"]
+__all__ = ["Configured", "Configuring"]
 
 _DRAIN: Final = 10.0  # seconds that open calls have before a worker is replaced
 _MAX_SIZE: Final = 1_000_000  # bytes of one plugin's values
+_MAX_KEYS: Final = 100  # names of values that one event tells
 
 
 class Configured(StrEnum):
@@ -44,7 +48,32 @@ class _Wanted:
     """The same as the plugin sees them, defaults included."""
 
 
-async def configure(
+class Configuring:
+    """Gives plugins new values, one command after the other, and tells of it by an event."""
+
+    def __init__(self, roster: Roster, bus: EventBus) -> None:
+        self._roster = roster
+        self._bus = bus
+        self._one_at_a_time = anyio.Lock()
+
+    async def configure(
+        self, values: Mapping[str, Mapping[str, Any]], *, replace: bool
+    ) -> dict[str, Configured]:
+        """What became of each plugin. Raises `UnknownPlugin`, `InvalidConfig`, `PlughostError`."""
+        async with self._one_at_a_time:
+            plugins = {plugin_id: self._roster.plugin(plugin_id) for plugin_id in values}
+            before = {plugin_id: plugin.config for plugin_id, plugin in plugins.items()}
+            done = await _configure(plugins, values, replace=replace)
+        for plugin_id, outcome in done.items():
+            # Names only: a value may be a secret.
+            names = {*values[plugin_id], *(before[plugin_id] if replace else ())}
+            keys = sorted(names)[:_MAX_KEYS]
+            told = {"plugin": plugin_id, "keys": keys, "outcome": outcome.value}
+            self._bus.post("plugin:configured", told, Origin(HOST))
+        return done
+
+
+async def _configure(
     plugins: Mapping[str, HostedPlugin],
     given: Mapping[str, Mapping[str, Any]],
     *,

@@ -1,7 +1,7 @@
 """How well each plugin does: what the host sees of it, and what the plugin says itself."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -84,6 +84,20 @@ class HealthMonitor:
             for plugin in self._plugins.values():
                 seen = self._seen.setdefault(plugin.id, deque(maxlen=_STEPS))
                 seen.append(_counts(plugin))
+
+    async def check_all(
+        self, plugins: Sequence[HostedPlugin], usage: Callable[[str], Usage]
+    ) -> dict[str, Health]:
+        """The health of these now, by id. They are asked at once."""
+        found: dict[str, Health] = {}
+
+        async def check(plugin: HostedPlugin) -> None:
+            found[plugin.id] = await self.check(plugin, usage(plugin.id))
+
+        async with anyio.create_task_group() as tasks:
+            for plugin in plugins:
+                tasks.start_soon(check, plugin)
+        return {plugin.id: found[plugin.id] for plugin in plugins}
 
     async def check(self, plugin: HostedPlugin, usage: Usage) -> Health:
         """Its health now. Waits for the plugin's own answer, within `HealthConfig.timeout`."""
