@@ -392,6 +392,23 @@ def test_a_path_that_cannot_be_granted_is_not_asked_for(desk: Desk) -> None:
         assert "Grant?" not in person.seen
 
 
+@pytest.mark.parametrize("said", ["file", "option"])
+def test_the_state_folder_is_never_granted_wherever_it_is(desk: Desk, said: str) -> None:
+    desk.plugin("demo", desk.entry("read", desk.data))
+    options: tuple[object, ...] = ("--state", desk.data)
+    if said == "file":
+        desk.project.write_text('state_folder = "data"\n')
+        desk.project.chmod(0o600)
+        options = ()
+        done = desk("grant", "demo", f"fs:read:{desk.data}")
+        assert done.code == 2
+        assert f"{desk.data} is plughost's" in done.err
+    with desk.terminal("run", *options) as person:
+        assert person.wait() == 1
+        assert "which cannot be granted" in person.seen
+        assert "Grant?" not in person.seen
+
+
 # call and check
 
 

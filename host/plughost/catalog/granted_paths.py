@@ -26,6 +26,8 @@ GRANTS_FILE: Final = "plughost.toml"
 _NO_FILES: Final = tuple(map(Path, ("/proc", "/sys", "/dev")))
 _TOO_WIDE: Final = tuple(map(Path, ("/", "/etc", "/run", "/usr", "/var", "/boot")))
 
+_OWN: Final = "plughost's, Python's or a plugin's own"
+
 
 def check_granted_path(path: str, *, forbidden: Iterable[Path]) -> Path:
     """The path of an `fs` permission's scope, which exists and is no link, as it is now.
@@ -50,8 +52,10 @@ def check_granted_path(path: str, *, forbidden: Iterable[Path]) -> Path:
         which = "is" if home == real else "holds"
         raise ValueError(f"{real} {which} the operator's home folder: name what is needed of it")
     for other in forbidden:
+        if other == real:
+            raise ValueError(f"{real} is {_OWN}")
         if other.is_relative_to(real):
-            raise ValueError(f"{real} {'is' if other == real else 'holds'} {_reserved(other)}")
+            raise ValueError(f"{real} holds {_reserved(other)}")
         if real.is_relative_to(other):
             raise ValueError(f"{real} lies in {_reserved(other)}")
     return real
@@ -83,7 +87,7 @@ def _real(path: Path) -> Path:
 
 
 def _reserved(path: Path) -> str:
-    return f"{path}, which is plughost's, Python's or a plugin's own"
+    return f"{path}, which is {_OWN}"
 
 
 def protected_paths(

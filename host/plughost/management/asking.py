@@ -29,10 +29,11 @@ _ANSWERS: Final = ("y", "yes", "v", "view", "view all")
 
 
 def settle_grants(
-    output: Output, folders: Sequence[Path], file: Path | None
+    output: Output, folders: Sequence[Path], file: Path | None, state: Path | None
 ) -> dict[str, tuple[str, ...]] | None:
     """The grants to run these plugins with, those that a person has just given among them.
 
+    `state` is where plugins' data will be, if that is configured: none is granted that folder.
     None if something is not granted and nobody is there to ask: that has been told.
     """
     files = find_grant_files(folders, file)
@@ -50,7 +51,7 @@ def settle_grants(
         _refuse(output, list(waiting.values()))
         return None
     roots = [plugin.code for plugin in plugins.values()]
-    protected = protected_paths(roots, grants_file=files.target)
+    protected = protected_paths(roots, state, files.target)
     for plugin_id, item in waiting.items():
         _ask(output, plugins[plugin_id], item, files, protected)
     return find_grant_files(folders, file).merged()

@@ -128,7 +128,7 @@ def _run(given: "Options", socket: Path | None, *, quiet: bool, json: bool, dev:
     output = Output(json=json, debug=Settings.debug)
     configuration = Configuration.read(output, given)
     config = configuration.host()
-    grants = settle_grants(output, configuration.folders, given.file)
+    grants = settle_grants(output, configuration.folders, given.file, config.state_folder)
     if grants is None:
         raise typer.Exit(ExitCode.PERMISSION)
     warn_of_waived(output, config.sandbox)

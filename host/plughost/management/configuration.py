@@ -162,9 +162,9 @@ def configured_folders(file: Path | None = None) -> list[Path]:
     return list(build_command(_found(file)).folders)
 
 
-def configured_state() -> Path | None:
+def configured_state(file: Path | None = None) -> Path | None:
     """The state folder that the configuration names. Raises `ConfigError`."""
-    setting = _found().made.get(("state_folder",))
+    setting = _found(file).made.get(("state_folder",))
     return None if setting is None else setting.value
 
 

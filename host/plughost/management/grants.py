@@ -16,7 +16,7 @@ from plughost.policy.policy import Policy
 from plughost.settings.files import GrantFiles, find_grant_files
 from plughost_protocol import ErrorCode
 
-from .configuration import configured_folders, warn
+from .configuration import configured_folders, configured_state, warn
 from .exit_codes import ExitCode
 from .folders import find_plugin, look_in
 from .grant_edit import add_grants, remove_grants
@@ -53,7 +53,8 @@ def grant(output: Output, options: GrantOptions) -> ExitCode:
         wanted = [ask.permission for ask in asks]
     else:
         wanted = [_permission(plugin, asks, text) for text in options.permissions]
-    protected = protected_paths([p.code for p in plugins.values()], grants_file=files.target)
+    roots = [found.code for found in plugins.values()]
+    protected = protected_paths(roots, configured_state(options.file), files.target)
     for permission in wanted:
         if why := path_problem(permission, protected):
             raise CommandFailed(
