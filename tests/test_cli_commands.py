@@ -48,6 +48,26 @@ def test_a_plugin_is_reloaded_and_what_does_not_load_changes_nothing(
     host.wait_for("not reloaded, version 3.0.0")
 
 
+def test_errors_say_what_to_type_next(
+    plugins: dict[str, Versions], host: Process, socket: Path, tmp_path: Path
+) -> None:
+    for words in (("unload", "bse"), ("health", "bse"), ("tools", "bse"), ("canary", "bse")):
+        done = plughost(*words, socket=socket)
+        assert done.code == 4
+        assert done.err.endswith("try: plughost list, for all plugins that there are\n"), words
+    assert "try: plughost tools" in plughost("call", "base.none", socket=socket).err
+    plugins["base"].write(3, "raise ValueError('no such luck')")
+    failed = plughost("reload", "base", socket=socket)
+    assert "try: add --debug before the command, for the plugin's traceback" in failed.err
+    assert "Traceback" not in failed.err
+    assert "Traceback" in plughost("--debug", "reload", "base", socket=socket).err
+    Versions(tmp_path, "needy", dependencies=["nobody"]).write(1)
+    failed = plughost("load", "./needy", socket=socket, cwd=tmp_path)
+    assert failed.code == 3
+    assert "nobody" in failed.err
+    assert failed.err.endswith("try: mend that, then the same again\n")
+
+
 def test_what_others_need_is_unloaded_with_cascade(host: Process, socket: Path) -> None:
     refused = plughost("unload", "base", socket=socket)
     assert refused.code == 1

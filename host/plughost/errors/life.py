@@ -27,6 +27,11 @@ class StartFailed(PlughostError):
         self.reason = reason
         self.exit = exit
 
+    @property
+    def traceback(self) -> str:
+        """The plugin's own, where its code raised."""
+        return "" if self.exit is None else self.exit.traceback
+
 
 class CommandTimeout(PlughostError):
     """Raised when a command on a plugin did not end by its deadline, and was given up.

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from plughost.errors import ManifestError, StartFailed
+from plughost.errors import ManifestError, PlughostError, StartFailed
 from plughost.lifecycle.source_changes import ReloadOutcome
 from plughost.text import clean_line
 from plughost.units import format_seconds
 
-from .excerpt import excerpts, show_excerpts, show_traceback, traceback_of
+from .excerpt import excerpts, show_excerpts, show_traceback
 from .output import Cell, Output
 
 __all__ = ["show_change"]
@@ -50,7 +50,7 @@ def _show_failure(output: Output, outcome: ReloadOutcome) -> None:
         found = excerpts(outcome.path, outcome.error)
         show_excerpts(output, found)
         if output.debug or not found:
-            show_traceback(output, traceback_of(outcome.error))
+            show_traceback(output, _traceback(outcome.error))
 
 
 def _reasons(outcome: ReloadOutcome) -> list[str]:
@@ -58,6 +58,10 @@ def _reasons(outcome: ReloadOutcome) -> list[str]:
     if isinstance(error, ManifestError):
         return error.located()
     return [error.reason if isinstance(error, StartFailed) else str(error)]
+
+
+def _traceback(error: PlughostError) -> str:
+    return error.traceback if isinstance(error, StartFailed) else ""
 
 
 def _files(outcome: ReloadOutcome) -> str:
@@ -87,7 +91,7 @@ def _as_json(outcome: ReloadOutcome) -> dict[str, Any]:
             "goes_on": outcome.goes_on,
             "code": outcome.error.code,
             "error": str(outcome.error),
-            "traceback": traceback_of(outcome.error),
+            "traceback": _traceback(outcome.error),
             "places": [one.as_json() for one in found],
         }
     if outcome.action == "unloaded":

@@ -95,7 +95,8 @@ def _tell(output: Output, command: str, results: Sequence[CommandResult]) -> Exi
         if not results:
             output.line(Cell(f"there is nothing to {command}", "dim"))
         for result in failed:
-            output.problem(problem_of(HostError(result.code, result.error)))
+            error = HostError(result.code, result.error, result.type, result.traceback)
+            output.problem(problem_of(error))
     return exit_code_of(failed[0].code) if failed else ExitCode.OK
 
 

@@ -165,6 +165,10 @@ class CommandResult(Struct, frozen=True):
     """The plugins for whose sake it was not unloaded."""
     canary: str = ""
     """The version that is on trial beside that one."""
+    type: str = ""
+    """The error's, such as `UnknownPlugin`."""
+    traceback: str = ""
+    """The plugin's own, where its code raised."""
 
     @property
     def is_done(self) -> bool:

@@ -19,7 +19,7 @@ from plughost_protocol import CodePlace
 
 from .output import Cell, Output
 
-__all__ = ["Excerpt", "excerpt_of", "excerpts", "show_excerpts", "show_traceback", "traceback_of"]
+__all__ = ["Excerpt", "excerpt_of", "excerpts", "show_excerpts", "show_traceback"]
 
 _AROUND: Final = 2  # lines before the fault, and behind it
 _MAX_SIZE: Final = 1_000_000  # bytes of a file that are read
@@ -67,12 +67,6 @@ def excerpt_of(code: Path, end: WorkerExit) -> list[Excerpt]:
         if (found := _excerpt(code, place)) is not None:
             return [found]
     return []
-
-
-def traceback_of(error: PlughostError) -> str:
-    """The traceback of a plugin that did not load, if there is one."""
-    end = error.exit if isinstance(error, StartFailed) else None
-    return "" if end is None else end.traceback
 
 
 def show_traceback(output: Output, traceback: str, stream: IO[str] | None = None) -> None:

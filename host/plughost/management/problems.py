@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from plughost.errors import ConfigError
+from plughost.errors import ConfigError, UnknownPlugin
 from plughost_protocol import ErrorCode
 
 from .exit_codes import HOST_GONE, STILL_NEEDED, USAGE, ExitCode, exit_code_of
@@ -13,7 +13,7 @@ __all__ = ["CommandFailed", "Problem", "problem_of"]
 _NEXT: Final[dict[str, str]] = {
     HOST_GONE: "plughost list, to see whether a host runs",
     ErrorCode.INVALID_PARAMS: "plughost tools --json, for the schema of each tool",
-    ErrorCode.LOAD_FAILED: "plughost check DIR, for the traceback",
+    ErrorCode.LOAD_FAILED: "mend that, then the same again",
     ErrorCode.NOT_RUNNING: "plughost list, for the state of each plugin",
     ErrorCode.OUTCOME_UNKNOWN: "plughost list, to see why; then call it again if that is safe",
     ErrorCode.OVERLOADED: "try again in a moment",
@@ -24,6 +24,7 @@ _NEXT: Final[dict[str, str]] = {
     ErrorCode.UNKNOWN_USER: "plughost users list, for all users that there are",
     ErrorCode.WORKER_DIED: "plughost list, to see why",
 }
+_UNKNOWN_PLUGIN: Final = "plughost list, for all plugins that there are"
 
 
 class Problem:
@@ -78,6 +79,12 @@ def problem_of(error: Exception) -> Problem:
     code = getattr(error, "code", ErrorCode.INTERNAL)
     details = getattr(error, "traceback", "") or getattr(error, "stack", "")
     then = "plughost config check" if isinstance(error, ConfigError) else _NEXT.get(code, "")
+    # An error of another host's says so by the name of its type.
+    named = getattr(error, "type", "") or type(error).__name__
+    if code == ErrorCode.UNKNOWN_METHOD and named == UnknownPlugin.__name__:
+        then = _UNKNOWN_PLUGIN
+    if details and code == ErrorCode.LOAD_FAILED:
+        then = _NEXT[ErrorCode.TOOL_ERROR]
     # With a traceback it is the plugin that was refused: no tool's schema helps against that.
     its_own = code in (ErrorCode.INVALID_PARAMS, ErrorCode.UNKNOWN_METHOD)
     if details and (its_own or exit_code_of(code) is ExitCode.TOOL_ERROR):

@@ -173,14 +173,17 @@ class _Run:
         return not self._failed
 
     def _explain(self, status: PluginStatus) -> None:
-        then = "plughost check DIR, for the traceback"
-        if status.state == "refused":
-            then = "mend it, then: plughost check DIR"
-        why, found, traceback = status.problem, list[Excerpt](), ""
+        why, found, traceback = self._code_of(status)
         if self._dev:
             self._explained.add(status.id)
-            why, found, traceback = self._code_of(status)
-            then = "" if status.state == "disabled" else "mend it: it is started at the next change"
+            then = "mend it: it is started at the next change"
+        else:  # its traceback comes with its log
+            why, found = status.problem, []
+            then = f"mend that, then: plughost load {status.id}"
+            if status.state == "refused":
+                then = "mend it, then: plughost check DIR"
+            elif traceback:
+                then, traceback = f"plughost check {status.path}, for the traceback alone", ""
         problem = Problem(
             f"plugin {status.id} does not run ({status.state})",
             shortened(why),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig, Layer, Limits
-from plughost.errors import PlughostError, UnknownPlugin
+from plughost.errors import PlughostError
 from plughost.lifecycle.edition import limits_for
 from plughost.lifecycle.quarters import plan_for
 from plughost.policy.policy import Policy
@@ -20,7 +20,7 @@ from plughost_protocol import ErrorCode
 
 from .configuration import Configuration, Options
 from .exit_codes import ExitCode
-from .folders import look_in
+from .folders import find_plugin, look_in
 from .output import Cell, Output
 from .problems import CommandFailed, Problem
 
@@ -43,12 +43,11 @@ def show_plan(output: Output, options: ShowOptions) -> ExitCode:
     configuration = Configuration.read(output, options.configuration)
     config = configuration.host()
     found, refused = look_in(configuration.folders)
-    plugin = next((each for each in found if each.manifest.id == options.plugin), None)
-    if plugin is None:
-        for broken in refused:
-            if broken.name == options.plugin:
-                raise broken.error
-        raise UnknownPlugin(options.plugin, [each.manifest.id for each in found])
+    plugins = {each.manifest.id: each for each in found}
+    for broken in refused:
+        if broken.name == options.plugin and options.plugin not in plugins:
+            raise broken.error
+    plugin = find_plugin(options.plugin, configuration.folders, plugins)
     policy = Policy(options.plugin, plugin.manifest.asks(), config.grants)
     refusal = policy.refusal(protected_paths((each.code for each in found), config.state_folder))
     limits = limits_for(plugin, config)

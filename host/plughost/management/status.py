@@ -2,7 +2,7 @@
 
 import msgspec
 
-from plughost.errors import NotRunning, StillNeeded
+from plughost.errors import NotRunning, StartFailed, StillNeeded
 from plughost.host import Host
 from plughost.lifecycle.canary import CanaryStatus
 from plughost.lifecycle.commands import CommandOutcome
@@ -77,6 +77,8 @@ def command_result(outcome: CommandOutcome) -> CommandResult:
         "" if error is None else str(error),
         error.needed_by if isinstance(error, StillNeeded) else (),
         outcome.canary,
+        "" if error is None else type(error).__name__,
+        error.traceback if isinstance(error, StartFailed) else "",
     )
 
 
