@@ -1,5 +1,6 @@
 """The commands that act on the plugins of a running host."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,27 @@ def test_a_plugin_is_reloaded_and_what_does_not_load_changes_nothing(
     assert "not reloaded: version 3.0.0" in plughost("list", socket=socket).out
     assert plughost("call", "base.version", "number=1", socket=socket).code == 0
     host.wait_for("not reloaded, version 3.0.0")
+
+
+@pytest.mark.parametrize(
+    ("columns", "missing"),
+    [(100, ""), (60, "pid, uptime, cpu"), (20, "pid, uptime, restarts, cpu")],
+)
+def test_the_list_fits_a_narrow_terminal_and_says_what_is_missing(
+    host: Process, socket: Path, columns: int, missing: str
+) -> None:
+    with terminal("list", socket=socket, env={"COLUMNS": str(columns)}) as shown:
+        assert shown.wait() == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.seen).splitlines()
+    titles, row = lines[0].rstrip(), lines[2]
+    assert titles.split()[:3] == ["id", "version", "state"]
+    assert row.split()[:3] == ["base", "1.0.0", "active"]
+    assert not set(titles.split()) & set(missing.split(", "))
+    assert len(titles.split()) + len(missing.split()) == 10
+    told = f"too narrow for {missing}: --json has them"
+    assert (told in lines) == bool(missing)
+    assert "calls  errors" in titles
+    assert columns == 20 or len(titles) <= columns
 
 
 def test_errors_say_what_to_type_next(

@@ -5,7 +5,7 @@ Text that a plugin chose is cleaned here, and never read as rich markup.
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -35,6 +35,8 @@ class Column:
     right: bool = False
     fold: bool = False
     """Whether it folds its text where the terminal is too narrow for all."""
+    spare: int = 0
+    """Whether it goes where the terminal is too narrow, and the greatest first; 0 stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +122,25 @@ class Output:
             show_edge=False,
             header_style="bold",
         )
-        needed = 0
-        for position, column in enumerate(columns):
-            texts = [column.title, *(clean_line(row[position].text) for row in cells)]
-            width = max(map(len, texts))
-            needed += _GAP + (min(width, _MIN_FOLDED) if column.fold else width)
+        console = self.console(sys.stdout)
+        widths = [_width(columns[at], [row[at] for row in cells]) for at in range(len(columns))]
+        shown = _fitting(columns, widths, console.width)
+        for at in shown:
+            column, width = columns[at], widths[at]
             table.add_column(
                 column.title,
                 justify="right" if column.right else "left",
                 overflow="fold",
                 no_wrap=not column.fold,
-                min_width=min(width, _MIN_FOLDED) if column.fold else width,
+                min_width=width,
             )
         for row in cells:
-            table.add_row(*(Text(clean_line(cell.text), cell.style) for cell in row))
-        console = self.console(sys.stdout)
+            table.add_row(*(Text(clean_line(row[at].text), row[at].style) for at in shown))
         # Where it does not fit, the terminal breaks the lines: a number must not lose a digit.
+        needed = _total(widths[at] for at in shown)
         console.print(table, soft_wrap=False, crop=False, width=max(needed, console.width))
+        if missing := [column.title for at, column in enumerate(columns) if at not in shown]:
+            self.line(Cell(f"too narrow for {', '.join(missing)}: --json has them", "dim"))
 
     def _plain_table(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
         lines = [[column.title.upper() for column in columns]]
@@ -162,6 +166,27 @@ class Output:
         if self.debug and problem.details:
             self.line(problem.details.rstrip(), stream=sys.stderr)
         return problem.exit_code
+
+
+def _width(column: Column, cells: Iterable[Cell]) -> int:
+    """How many characters of its text a column needs."""
+    width = max(map(len, [column.title, *(clean_line(cell.text) for cell in cells)]))
+    return min(width, _MIN_FOLDED) if column.fold else width
+
+
+def _total(widths: Iterable[int]) -> int:
+    return sum(width + _GAP for width in widths) - _GAP
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """The columns that are shown, by their places."""
+    shown = list(range(len(columns)))
+    while _total(widths[at] for at in shown) > room:
+        first = max(shown, key=lambda at: columns[at].spare)
+        if not columns[first].spare:
+            break
+        shown.remove(first)
+    return shown
 
 
 def to_json(value: Any, indent: int = 2) -> str:
