@@ -70,6 +70,15 @@ def test_version_and_help_are_there() -> None:
     assert "No such command" in run("nonsense", "--json").error["message"]
 
 
+def test_the_help_shows_every_command_once_in_its_group_and_whole() -> None:
+    shown = run("--help", env={"COLUMNS": "80"}).out
+    _, _, commands = shown.partition("Run plugins:")
+    commands = commands.partition("Exit codes:")[0]
+    named = re.findall(r"^  (\w+) +[A-Z].*\.$", commands, re.MULTILINE)
+    assert sorted(named) == sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined] # it is a group
+    assert "..." not in commands
+
+
 def test_the_help_imports_neither_the_host_nor_rich() -> None:
     code = (
         "import sys; sys.argv = ['plughost', '--help']\n"

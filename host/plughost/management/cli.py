@@ -7,22 +7,13 @@ from typing import Any, Final
 
 import typer
 
+from . import cli_plugins, cli_reload, cli_running  # noqa: F401 - they add their commands
 from .cli_app import Settings, app
 from .config_commands import config
 from .exit_codes import ExitCode
 from .output import Output
 from .problems import CommandFailed, Problem, problem_of
 from .users_commands import users
-
-# isort: split
-# In the order in which the help shows their commands.
-from . import cli_running  # noqa: F401
-
-# isort: split
-from . import cli_reload  # noqa: F401
-
-# isort: split
-from . import cli_plugins  # noqa: F401
 
 __all__ = ["app", "main"]
 

@@ -9,6 +9,7 @@ import typer
 from plughost.config import Layer
 from plughost_protocol import __version__
 
+from .command_groups import CommandGroups
 from .exit_codes import ExitCode
 from .output import Output
 
@@ -29,6 +30,7 @@ __all__ = [
 # Without rich markup the help costs 0.1 s, with it 0.3 s.
 app: Final = typer.Typer(
     name="plughost",
+    cls=CommandGroups,
     help="Run plugins that you do not trust, one worker process each.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 unknown or unreachable, "
     "5 the tool's error, 6 timeout, 7 permission, 8 signature, 9 worker died, 130 interrupted.",
@@ -46,7 +48,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, err
 Grants = Annotated[
     Path | None,
     typer.Option(
-        "--file", metavar="FILE", help="The grants. Default: ./plughost.toml and your own."
+        "--file", metavar="FILE", help="The configuration, in place of the files that are found."
     ),
 ]
 Folders = Annotated[

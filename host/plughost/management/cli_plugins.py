@@ -52,7 +52,7 @@ def check(
     file: Grants = None,
     json: Json = False,
 ) -> None:
-    """Check manifests, and start the plugins to see whether they load."""
+    """Check manifests, and whether the plugins load."""
     from .check import check_plugins
     from .configuration import Options
 
@@ -65,7 +65,7 @@ def schema_command(
     name: Annotated[SchemaName, typer.Argument(metavar="NAME", help="manifest")],
     json: Json = False,  # noqa: ARG001 - it is JSON in any case
 ) -> None:
-    """Print the JSON Schema of what people write, for an editor that completes it."""
+    """Print the JSON Schema of manifests, for editors."""
     from .schema import print_schema
 
     raise typer.Exit(print_schema(name.value))
@@ -125,7 +125,7 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Try each layer of the sandbox here, and say what is missing and how to get it."""
+    """Try each layer of the sandbox here, and say what is missing."""
     from .doctor import examine, print_apparmor_profile
 
     command = print_apparmor_profile if apparmor_profile else examine
@@ -178,7 +178,7 @@ def attack_command(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Attack this machine's sandbox for real, and show what stops each attack."""
+    """Attack this machine's sandbox, and show what stops each attack."""
     from .attack import AttackOptions, attack
 
     groups = ("files", "network", "processes", "kernel", "resources", "proxy")

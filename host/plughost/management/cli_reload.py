@@ -45,7 +45,7 @@ def reload(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Put what is in their folders by now in the place of plugins that run. No call is lost."""
+    """Swap plugins for what is in their folders by now. No call is lost."""
     from .canary import TrialOptions, read_terms
 
     try:
@@ -71,7 +71,7 @@ def canary(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Show how a plugin's version stands that is on trial; promote it, or roll it back."""
+    """Show a version that is on trial; promote it or roll it back."""
     from .canary import CanaryOptions, act_on_canary
 
     if promote and roll_back:

@@ -70,7 +70,7 @@ def run(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Run plugins until Ctrl-C or SIGTERM, which let open calls end."""
+    """Run plugins until Ctrl-C or SIGTERM."""
     from .configuration import Options
 
     given = Options(
@@ -101,7 +101,10 @@ def dev(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Run plugins while you write them: each is loaded anew when its files change."""
+    """Run plugins while you write them: what changes is loaded anew.
+
+    Needs `pip install 'plughost[dev]'`.
+    """
     from .configuration import Options
 
     given = Options(
@@ -145,7 +148,7 @@ def _run(given: "Options", socket: Path | None, *, quiet: bool, json: bool, dev:
 
 @app.command("list")
 def list_command(socket: Socket = None, json: Json = False) -> None:
-    """Show the plugins of the running host, and why some do not run."""
+    """Show the plugins, and why some do not run."""
     from .listing import list_plugins
 
     finish(json, lambda output: list_plugins(output, socket))
@@ -172,7 +175,7 @@ def load(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Start plugins of the running host that do not run, and those in new folders."""
+    """Start plugins that do not run, and those in new folders."""
     on_plugins("load", plugins, everything, deadline, socket, json)
 
 
@@ -250,7 +253,7 @@ def activate(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Start the plugins of the running host that sleep until this command comes."""
+    """Start the plugins that sleep until this command comes."""
     check_deadline(deadline)
     from .commands import activate_plugins
 
@@ -263,7 +266,7 @@ def health(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Show how well the plugins of the running host do, and why some do not."""
+    """Show how well the plugins do, and why some do not."""
     from .health import show_health
 
     finish(json, lambda output: show_health(output, socket, plugin))
@@ -278,7 +281,7 @@ def tools(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Show the tools of the running host and their parameters."""
+    """Show the tools and their parameters."""
     from .listing import list_tools
 
     form = "" if model_api is None else model_api.value
@@ -353,7 +356,7 @@ def configure_command(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Give plugins of the running host new values: all of them, or none."""
+    """Give plugins new values: all of them, or none."""
     from .configure import ConfigureOptions, configure_plugins
 
     if file is not None and not save:
@@ -382,7 +385,7 @@ def events(
     socket: Socket = None,
     json: Json = False,
 ) -> None:
-    """Show the events of the running host, and their way through its plugins."""
+    """Show the events, and their way through the plugins."""
     from .events import EventsOptions, show_events
 
     if limit is not None and not 1 <= limit <= 10_000:

@@ -61,7 +61,7 @@ async def activate_plugins(
         for plugin_id in started:
             output.line(Cell(plugin_id, "bold"), " ", Cell("active", "green"))
     else:
-        output.line(Cell(f"no plugin is there for {command}", "dim"))
+        output.line(Cell(f"no plugin waits for the command {command}", "dim"))
     return ExitCode.OK
 
 

@@ -10,7 +10,7 @@ from .cli_app import Json, leave
 __all__ = ["config"]
 
 config: Final = typer.Typer(
-    help="What holds here: files, environment and defaults, and where each value comes from.",
+    help="Show, check and change what is configured.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -62,7 +62,10 @@ def set_command(
     file: _File = None,
     json: Json = False,
 ) -> None:
-    """Write a value into ./plughost.toml if that is there, else into your own file."""
+    """Write a value into the file; comments stay.
+
+    That is ./plughost.toml if it is there, else your own.
+    """
     from . import config as commands
 
     leave(json, lambda output: commands.set_value(output, key, value, file))

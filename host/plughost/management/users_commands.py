@@ -10,7 +10,7 @@ from .cli_app import Json, finish
 __all__ = ["users"]
 
 users: Final = typer.Typer(
-    help="Who the users are, and what they prefer: the table behind `api.users`.",
+    help="Fill the table of users that plugins ask.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
