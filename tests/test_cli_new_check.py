@@ -126,6 +126,16 @@ def test_check_shows_the_traceback_of_a_plugin_that_does_not_load(tmp_path: Path
     assert any("Traceback" in line for line in boom["log"])
 
 
+def test_check_starts_what_sleeps_and_what_is_disabled(tmp_path: Path) -> None:
+    code = "from plughost_sdk import Plugin\nplugin = Plugin()\n@plugin.tool\ndef do(): ...\n"
+    write_plugin(tmp_path, "lazy", code, activation=["tool"])
+    write_plugin(tmp_path, "off", "1 / 0\n", activation=["tool"])
+    done = plughost("check", tmp_path, env={"PLUGHOST_PLUGINS__OFF__ENABLED": "false"})
+    assert f"ok lazy  {tmp_path}/lazy\n" in done.out
+    assert "lazy.do" in done.out
+    assert f"failed off  {tmp_path}/off\n  ZeroDivisionError" in done.out
+
+
 def test_check_of_nothing_is_a_failure(tmp_path: Path) -> None:
     done = plughost("check", tmp_path)
     assert (done.code, "holds no plugin" in done.out) == (1, True)

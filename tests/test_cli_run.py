@@ -186,6 +186,20 @@ def test_limits_and_a_shared_template_are_passed_on(
         assert (done.code, "within 300 ms" in done.err) == (6, True)
 
 
+def test_what_a_plugin_needs_and_is_not_there_is_said_once(folder: Path, socket: Path) -> None:
+    write_plugin(folder, "needy", "", dependencies=["nobody"])
+    host = Process("run", folder, socket=socket)
+    try:
+        host.wait_for("^ready")
+        host.wait_for("says hello")
+        host.send(signal.SIGTERM)
+        assert host.wait() == 0
+    finally:
+        host.end()
+    assert host.output.count("it needs nobody, which is not installed") == 1
+    assert "  try: mend that, then: plughost load needy\n" in host.output
+
+
 def test_run_writes_one_json_object_a_line(folder: Path, socket: Path) -> None:
     host = Process("run", folder, "--json", socket=socket)
     try:
@@ -198,7 +212,8 @@ def test_run_writes_one_json_object_a_line(folder: Path, socket: Path) -> None:
     events = [json.loads(line) for line in host.output.splitlines()]
     assert [event["event"] for event in events[:3]] == ["start", "ready", "log"]
     assert events[0]["plugins"][0]["id"] == "demo"
-    assert set(events[2]) == {"event", "time", "plugin", "level", "source", "message", "fields"}
+    entry = {"time", "plugin", "level", "source", "message", "fields", "about"}
+    assert set(events[2]) == {"event", *entry}
 
 
 def test_a_reader_that_stands_still_stops_no_plugin(folder: Path, socket: Path) -> None:

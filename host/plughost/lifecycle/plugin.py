@@ -98,7 +98,7 @@ class HostedPlugin(Candidacy):
 
     def refuse(self, reason: str) -> None:
         """It cannot be started at all, for this reason."""
-        self._give_up(reason)
+        self._give_up(reason, "load_failure")
 
     @property
     def can_be_swapped(self) -> bool:

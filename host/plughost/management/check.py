@@ -1,11 +1,14 @@
 """`plughost check`: is this a plugin, and does it start?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 from msgspec import Struct
 
+from plughost.catalog.discovery import Found
 from plughost.catalog.manifest_files import other_sources
+from plughost.config import HostConfig, PluginConfig
 from plughost.errors import ManifestError
 from plughost.host import Host
 from plughost.lifecycle.plugin import HostedPlugin
@@ -74,7 +77,8 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
     configuration = Configuration.read(output, options)
     config, folders = configuration.host(), configuration.folders
     warn_of_waived(output, config.sandbox)
-    refused = look_in(folders).refused
+    there, refused = look_in(folders)
+    config = replace(config, plugins={**config.plugins, **_started(there, config)})
     verdicts = [
         _Verdict(
             path=str(found.root),
@@ -106,6 +110,12 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
         return ExitCode.OK
     lacking = all(verdict.ok or verdict.grant for verdict in verdicts)
     return ExitCode.PERMISSION if lacking else ExitCode.GENERAL
+
+
+def _started(there: Sequence[Found], config: HostConfig) -> dict[str, PluginConfig]:
+    """What holds for these plugins, but that each is started: one that sleeps is not checked."""
+    ids = [found.manifest.id for found in there]
+    return {one: replace(config.of(one), activation=("start",), enabled=True) for one in ids}
 
 
 def _problems(error: Exception) -> list[str]:

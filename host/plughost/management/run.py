@@ -174,8 +174,9 @@ class _Run:
 
     def _explain(self, status: PluginStatus) -> None:
         why, found, traceback = self._code_of(status)
-        if self._dev:
+        if self._dev or not traceback:
             self._explained.add(status.id)
+        if self._dev:
             then = "mend it: it is started at the next change"
         else:  # its traceback comes with its log
             why, found = status.problem, []
@@ -183,7 +184,7 @@ class _Run:
             if status.state == "refused":
                 then = "mend it, then: plughost check DIR"
             elif traceback:
-                then, traceback = f"plughost check {status.path}, for the traceback alone", ""
+                then, traceback = f"plughost check {status.path}, for the traceback", ""
         problem = Problem(
             f"plugin {status.id} does not run ({status.state})",
             shortened(why),
@@ -199,10 +200,11 @@ class _Run:
                 show_traceback(self._output, traceback, sys.stderr)
 
     def _is_told(self, entry: LogEntry) -> bool:
-        """Whether a line of the log tells what who writes the plugin is shown with its code."""
-        if not self._dev or not entry.about or self.host is None:
+        """Whether a line of the log tells what is shown as an error, or as a change, as well."""
+        if not entry.about or self.host is None:
             return False
-        return entry.plugin in self._explained | self.host.source_changes.under_way
+        changing = self.host.source_changes.under_way if self._dev else ()
+        return entry.plugin in self._explained or entry.plugin in changing
 
     def _code_of(self, status: PluginStatus) -> tuple[str, list[Excerpt], str]:
         """Why a plugin does not run, the lines of code that keep it from that, the traceback."""
