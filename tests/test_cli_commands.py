@@ -83,6 +83,16 @@ def test_errors_say_what_to_type_next(
     assert "try: add --debug before the command, for the plugin's traceback" in failed.err
     assert "Traceback" not in failed.err
     assert "Traceback" in plughost("--debug", "reload", "base", socket=socket).err
+    for typed, told in (
+        ("enable base", "plugin 'base' is active, not disabled"),
+        ("disable user", ""),
+        ("disable user", "plugin 'user' is disabled already"),
+        ("unload user", ""),
+        ("enable user", "plugin 'user' is unloaded: load it instead"),
+        ("load user", ""),
+    ):
+        assert told in plughost(*typed.split(), socket=socket).err
+    assert "stopped by the host" not in plughost("list", socket=socket).out
     Versions(tmp_path, "needy", dependencies=["nobody"]).write(1)
     failed = plughost("load", "./needy", socket=socket, cwd=tmp_path)
     assert failed.code == 3

@@ -310,10 +310,15 @@ class Commands:
 
     async def _enable(self, plugin: HostedPlugin) -> None:
         self._check_open()
+        if plugin.state is not State.DISABLED:
+            remedy = ": load it instead" if plugin.state in _LOADABLE else ", not disabled"
+            raise HostMisuse(f"plugin {plugin.id!r} is {plugin.state}{remedy}")
         await plugin.enable()
 
     async def _disable(self, plugin: HostedPlugin) -> None:
         await plugin.settled()
+        if plugin.state is State.DISABLED:
+            raise HostMisuse(f"plugin {plugin.id!r} is disabled already")
         await plugin.disable()
 
     def _check_dependencies(self, found: Found) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 
 from plughost.errors import NotRunning, StartFailed, StillNeeded
+from plughost.exits import Cause
 from plughost.host import Host
 from plughost.lifecycle.canary import CanaryStatus
 from plughost.lifecycle.commands import CommandOutcome
@@ -38,7 +39,7 @@ def plugin_status(host: Host, plugin: HostedPlugin) -> PluginStatus:
         memory=usage.memory,
         calls=plugin.stats.calls,
         errors=plugin.stats.errors,
-        problem=plugin.error or (str(end) if end else ""),
+        problem=plugin.error or ("" if end is None or end.cause is Cause.STOPPED else str(end)),
         reload_error=plugin.reload_error,
         stderr=end.stderr if end else (),
         stack=end.stack if end else "",
