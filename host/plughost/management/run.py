@@ -190,13 +190,13 @@ class _Run:
             shortened(why),
             then,
             code="load_failed",
-            details=traceback,
+            details=traceback if self._output.as_json else "",
             facts={"places": [one.as_json() for one in found]} if found else None,
         )
         self._output.problem(problem)
         if not self._output.as_json:
             show_excerpts(self._output, found, sys.stderr)
-            if not (found or self._output.debug):  # with --debug it stands above
+            if self._output.debug or not found:
                 show_traceback(self._output, traceback, sys.stderr)
 
     def _is_told(self, entry: LogEntry) -> bool:
