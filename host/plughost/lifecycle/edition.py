@@ -21,9 +21,10 @@ from plughost.policy.rates import RateLimiter
 from plughost.rpc.assignment import Assignment
 from plughost.rpc.standing import StandIn
 from plughost.rpc.worker import Worker
+from plughost.services.registrations import Record
 from plughost.supervision.logbook import LogBook
 from plughost.units import parse_bytes, parse_share
-from plughost_protocol import Call
+from plughost_protocol import Call, Description
 
 from .offered import Offered, offered_key
 from .offers import Offers
@@ -149,11 +150,23 @@ class Edition:
             worker.end(Cause.LOAD_FAILED, str(exc))
             await worker.wait()
             raise StartFailed(self._owner.id, str(exc), worker.exit) from exc
-        if record is not None and not record.is_too_long:
-            # Its files may have changed while they were read.
-            same = key == await self.key()
-            self.offered = Offered(key if same else "", description, record.made)
+        if record is not None:
+            await self._write_down(record, key, description)
         return entries
+
+    async def _write_down(self, record: Record, key: str, description: Description) -> None:
+        if record.is_too_long:
+            # Not what an earlier worker offered: that would stand for this one, too.
+            self.offered = None
+            self._owner.log.note(
+                "warning",
+                "it does not fall asleep until it is started anew: it registers more while it is "
+                "loaded than is kept",
+            )
+            return
+        # Its files may have changed while they were read.
+        same = key == await self.key()
+        self.offered = Offered(key if same else "", description, record.made)
 
     async def key(self) -> str:
         """What decides what it offers, as it is now; empty where it cannot be said."""

@@ -23,19 +23,21 @@ class Record:
     """The registrations of one worker, in the order in which they were granted."""
 
     def __init__(self) -> None:
+        self.is_too_long = False
+        """Whether there were more than are kept: then none is."""
         self._made: list[Registration] = []
         self._size = 0
 
     def note(self, method: str, params: Raw) -> None:
         """One more was granted."""
+        if self.is_too_long:
+            return
         self._size += memoryview(params).nbytes
-        if not self.is_too_long:
-            self._made.append(Registration(method, Raw(bytes(params))))
-
-    @property
-    def is_too_long(self) -> bool:
-        """Whether there were more than are kept."""
-        return len(self._made) >= _MOST or self._size > _MAX_BYTES
+        if self._size > _MAX_BYTES or len(self._made) == _MOST:
+            self.is_too_long = True
+            self._made.clear()
+            return
+        self._made.append(Registration(method, Raw(bytes(params))))
 
     @property
     def made(self) -> tuple[Registration, ...]:

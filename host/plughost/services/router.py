@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio.lowlevel
 import msgspec
 from msgspec import Raw
 
@@ -179,6 +180,7 @@ class ServiceRouter:
             outcome = method.handler(request, params)
             if isinstance(outcome, Awaitable):
                 await outcome
+            await anyio.lowlevel.checkpoint()  # the other plugins' calls go on meanwhile
 
     def _find(
         self, worker: Worker, name: str, rates: RateLimiter

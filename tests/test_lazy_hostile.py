@@ -1,0 +1,80 @@
+"""Plugins that are started at their first use, and mean no good with it."""
+
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from plughost import Host, State
+
+from .conftest import MakePlugin
+from .event_plugins import ALL, eventually
+from .test_lazy import lazy, learned
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"]),
+]
+
+REGISTERS = """
+    from plughost_sdk import Plugin
+
+    class Registers(Plugin):
+        async def on_load(self, api):
+            starts = await api.storage.get("starts", 0)
+            await api.storage.set("starts", starts + 1)
+            for _ in range({times} if starts >= {first} else 0):
+                await api.events.on("never", self.note)
+                await api.events.off("never", self.note)
+
+        async def note(self, event): ...
+
+    plugin = Registers()
+
+    @plugin.tool
+    async def starts() -> int:
+        return await plugin.api.storage.get("starts")
+"""
+STORES = [*ALL, "storage:read", "storage:write"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_what_registers_more_than_is_kept_stays_awake(
+    make_plugin: MakePlugin, tmp_path: Path, caplog: pytest.LogCaptureFixture, first: int
+) -> None:
+    code = REGISTERS.format(times=2501, first=first)
+    folder = make_plugin("registers", code, permissions=STORES, activation=["tool"])
+    async with Host([folder], lazy(tmp_path, idle_after=0.01, load_timeout=60.0)) as host:
+        plugin = host.plugin("registers")
+        await eventually(lambda: plugin.state is (State.SLEEPING if first else State.ACTIVE))
+        assert await host.call("registers.starts") == first + 1
+        assert plugin.offered is None
+        assert set(host.tools) == {"registers.starts"}
+        assert "registers more while it is loaded than is kept" in caplog.text
+        assert await host.call("registers.starts") == first + 1
+
+
+async def test_other_plugins_go_on_while_one_with_much_to_offer_falls_asleep(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    code = REGISTERS.format(times=1000, first=0)
+    folder = make_plugin("registers", code, permissions=STORES, activation=["tool"])
+    async with Host([folder], lazy(tmp_path, load_timeout=60.0)) as host:
+        await learned(host)
+        await host.call("registers.starts")
+        plugin = host.plugin("registers")
+        assert plugin.offered is not None
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            assert await plugin.fall_asleep(plugin.offered, lambda: True)
+            tasks.cancel_scope.cancel()
+        assert turns > 500
