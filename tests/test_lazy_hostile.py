@@ -1,16 +1,17 @@
 """Plugins that are started at their first use, and mean no good with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from plughost import Host, State
+from plughost import Host, State, Totals
 
 from .conftest import MakePlugin
-from .event_plugins import ALL, eventually
-from .test_lazy import lazy, learned
+from .event_plugins import ALL, eventually, take, until
+from .test_lazy import BUSY, LISTENS, lazy, learned
 
 pytestmark = [
     pytest.mark.anyio,
@@ -78,3 +79,66 @@ async def test_other_plugins_go_on_while_one_with_much_to_offer_falls_asleep(
             assert await plugin.fall_asleep(plugin.offered, lambda: True)
             tasks.cancel_scope.cancel()
         assert turns > 500
+
+
+async def test_an_event_for_which_there_was_no_room_is_handled_when_there_is(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    make_plugin("busy", BUSY, permissions=["tools:register", "events:emit"], activation=["tool"])
+    folder = make_plugin("listens", LISTENS, permissions=ALL, activation=["event"])
+    config = replace(lazy(tmp_path), totals=Totals(workers=1))
+    async with (
+        Host([folder], config) as host,
+        host.events.subscribe("working") as working,
+        host.events.subscribe("handled") as handled,
+    ):
+        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host.call, "busy.work")
+            await take(working, 1)
+            await host.emit("order.placed", 7)
+            await eventually(lambda: "as many as its total" in host.plugin("listens").error)
+            tasks.cancel_scope.cancel()
+        assert (await take(handled, 1))[0].data == ["order.placed", 7]
+
+
+CLINGS = """
+    from plughost_sdk import Plugin
+
+    class Clings(Plugin):
+        async def on_load(self, api):
+            await api.events.on(f"wake.{api.plugin_id}", self.note)
+
+        async def note(self, event): ...
+
+        async def on_unload(self):
+            await self.api.events.emit(f"wake.{self.api.plugin_id}")
+
+    plugin = Clings()
+"""
+MEEK = """
+    from plughost_sdk import Plugin
+    plugin = Plugin()
+
+    @plugin.tool
+    def answer() -> int:
+        return 42
+"""
+
+
+async def test_plugins_that_wake_themselves_do_not_take_all_the_room(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    for name in ("one", "two", "three"):
+        make_plugin(name, CLINGS, permissions=ALL, activation=["event"])
+    folder = make_plugin("meek", MEEK, activation=["tool"])
+    config = replace(lazy(tmp_path), totals=Totals(workers=2))
+    async with (
+        Host([folder], config) as host,
+        host.events.subscribe("plugin:awake", buffer=1000) as awake,
+    ):
+        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        for _ in range(3):
+            assert await host.call("meek.answer") == 42
+            # Each of them has its turn still.
+            await until(awake, lambda event: event.data["plugin"] in ("one", "two", "three"))

@@ -108,16 +108,22 @@ class Edition:
             why = without_secrets(str(exc), self.config)
             reason = f"its configuration does not fit its config_schema: {why}"
             raise StartFailed(plugin_id, reason) from exc
+        await self._find_room()  # first: else who waits for room starts one template after another
         lease = await self.quarters.prepare()
+        await self._find_room()
+        return lease, values
+
+    async def _find_room(self) -> None:
+        around, plugin_id = self._around, self._owner.id
         most = around.config.totals.workers
+        if most is None:
+            return
+        await around.make_room(plugin_id, most)
         # Not its own: a worker that is being replaced has its place already.
-        if most is not None:
-            await around.make_room(plugin_id, most)
         others = [worker for worker in around.live_workers() if worker.plugin_id != plugin_id]
-        if most is not None and len(others) >= most:
+        if len(others) >= most:
             reason = f"the host runs {most} workers, as many as its total allows"
             raise NoRoom(plugin_id, reason)
-        return lease, values
 
     async def load(self, lease: Lease, values: Mapping[str, Any]) -> list[ToolEntry]:
         """Start a worker and load the plugin in it; the tools that it offers.

@@ -29,6 +29,7 @@ _PAUSE: Final = 1.0  # seconds until a plugin is tried again for which there was
 _AT_ONCE: Final = 2  # plugins that are started to learn what they offer
 # Seconds that a host's start waits to learn what its plugins offer. It goes on learning after.
 _PATIENCE: Final = 1.0
+_ROOM: Final = 2.0  # seconds that a plugin waits for others to be loaded, as one may be idle then
 
 
 @dataclass(slots=True)
@@ -173,16 +174,24 @@ class Idling:
         """End the workers that were idle for the longest, until a plugin's is one of so many."""
         others = [p for p in self._plugins.values() if p.id != plugin_id and p.activation.is_lazy]
         tried: set[str] = set()
+        end = self._reactor.now() + _ROOM
         while self._workers_beside(plugin_id) >= most:
             if leaving := [p for p in others if p.state is State.SLEEPING and p.workers]:
                 await leaving[0].alone()
                 continue
             idle = [p for p in others if p.is_idle and p.id not in tried]
             if not idle:
-                return
+                # What is being loaded may be idle in a moment.
+                loading = [p for p in others if p.state is State.LOADING and p.workers]
+                if not loading or self._reactor.now() >= end:
+                    return
+                with anyio.move_on_after(end - self._reactor.now()):
+                    await loading[0].settled()
+                continue
             plugin = max(idle, key=self._idle_for)
             tried.add(plugin.id)
             if await self._put_to_sleep(plugin):
+                plugin.rest()
                 plugin.log.note("info", f"its worker makes room for the one of {plugin_id}")
 
     def _workers_beside(self, plugin_id: str) -> int:

@@ -30,6 +30,9 @@ __all__ = ["Sleeper"]
 
 _SCHEDULE: Final = "scheduler.schedule"
 _AGAIN: Final = 1.0  # seconds until another worker is tried where there was no room for one
+# Seconds in which no event and no task starts what has made room for another one's worker: two
+# plugins that emit events in on_unload would take turns for ever.
+_REST: Final = 5.0
 
 
 class Sleeper(Succession):
@@ -37,7 +40,8 @@ class Sleeper(Succession):
 
     _waking = False
     _called = False  # somebody needs it, while another edition of it is loaded
-    _not_before = 0.0
+    _no_room = False  # there was none a moment ago
+    _is_resting = False
 
     @property
     def activation(self) -> Activation:
@@ -68,7 +72,7 @@ class Sleeper(Succession):
             if self._incoming is not None:  # of a reload, whose worker will do
                 self._called = True
                 return True
-            if self._surroundings.reactor.now() < self._not_before:
+            if self._no_room:
                 return False
             self._waking = True
             self._move(Event.WAKE)
@@ -81,7 +85,26 @@ class Sleeper(Succession):
             return True
         if by == "schedule" and not self.activation.schedule:
             return False
+        delayed = self._is_resting or self._no_room
+        if by != "hook" and delayed and self._state is State.SLEEPING:
+            return True  # in a moment
         return self.wake()
+
+    def rest(self) -> None:
+        """It has made room for another one: events and tasks wait for a moment."""
+        self._is_resting = True
+        reactor = self._surroundings.reactor
+        reactor.call_at(reactor.now() + _REST, self._rested)
+
+    def _rested(self) -> None:
+        self._is_resting = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Whatever still waits for a worker starts one."""
+        if self._state is State.SLEEPING:
+            for registry in self._registries:
+                registry.on_still_asleep(self.id)
 
     def wake_if_called(self) -> None:
         """The edition that somebody waited for has not come: another worker does."""
@@ -98,12 +121,18 @@ class Sleeper(Succession):
     def _on_refused(self, exc: PlughostError) -> None:
         if self._waking and isinstance(exc, NoRoom):
             self._waking = False
-            self._not_before = self._surroundings.reactor.now() + _AGAIN
+            reactor = self._surroundings.reactor
+            self._no_room = True
+            reactor.call_at(reactor.now() + _AGAIN, self._try_again)
             self.error = exc.reason
             self._move(Event.SLEEP)
             self._changed()
         else:
             super()._on_refused(exc)
+
+    def _try_again(self) -> None:
+        self._no_room = False
+        self._go_on()
 
     def _activate(self, worker: Worker) -> None:
         self._waking = False

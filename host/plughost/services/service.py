@@ -44,6 +44,9 @@ class HostService:
         """The plugin sleeps: what stands in for its worker has registered what stands from now
         on. A worker that is started when somebody needs it takes its place, as after a death."""
 
+    def on_still_asleep(self, plugin_id: str) -> None:
+        """What waits for the plugin could not start it so far, and may try again."""
+
     def on_canary(self, plugin_id: str, step: str, about: Mapping[str, object]) -> None:
         """A trial of a new version has `began`, or it was `promoted` or `rolled_back`."""
 

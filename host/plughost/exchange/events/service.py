@@ -133,6 +133,9 @@ class EventService(HostService):
         self._tell("asleep", plugin_id)
         self._bus.subscriber(plugin_id).on_active()
 
+    def on_still_asleep(self, plugin_id: str) -> None:
+        self._bus.subscriber(plugin_id).resume()
+
     def _tell_loaded(self, plugin_id: str) -> None:
         version = self._look(plugin_id).version
         self._loaded.add(plugin_id)

@@ -115,6 +115,10 @@ class SchedulerService(HostService):
     def on_asleep(self, plugin_id: str) -> None:
         self.on_active(plugin_id)
 
+    def on_still_asleep(self, plugin_id: str) -> None:
+        if lane := self._lanes.get(plugin_id):
+            self._runner.pump(lane)
+
     def on_new_version(self, plugin_id: str) -> None:
         if lane := self._lanes.get(plugin_id):
             for task in list(lane.tasks.values()):
