@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from plughost import BlockingHost, Host, HostConfig, HostMisuse, StartFailed, ToolError, WorkerDied
+
+from .event_plugins import eventually
 
 CODE = """\
 import os
@@ -163,3 +166,28 @@ def test_a_blocking_host_loads_texts_too(tmp_path: Path) -> None:
             host.load_code("my-text", CODE)
         host.unload_code("my-text")
         assert not host.plugins
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_one_that_is_unloaded_while_it_loads_did_not_start(tmp_path: Path) -> None:
+    hangs = "import time\ntime.sleep(1000)\n"
+    async with Host([], config(tmp_path)) as host, anyio.create_task_group() as tasks:
+
+        async def load() -> None:
+            with pytest.raises(StartFailed, match="my-text"):
+                await host.load_code("my-text", hangs)
+
+        tasks.start_soon(load)
+        await eventually(lambda: "my-text" in host.plugins and bool(host.plugin("my-text").worker))
+        await host.unload_code("my-text")
+        await host.load_code("my-text", CODE, permissions=TOOLS)
+
+
+@pytest.mark.anyio
+async def test_a_host_keeps_nothing_of_one_that_was_unloaded(tmp_path: Path) -> None:
+    async with Host([], config(tmp_path)) as host:
+        for name in ("one", "two"):
+            await host.load_code(name, CODE, permissions=TOOLS)
+            await host.unload_code(name)
+        assert host.events.stats() == {}

@@ -142,3 +142,24 @@ async def test_plugins_that_wake_themselves_do_not_take_all_the_room(
             assert await host.call("meek.answer") == 42
             # Each of them has its turn still.
             await until(awake, lambda event: event.data["plugin"] in ("one", "two", "three"))
+
+
+HANGS = """
+    import time
+    from plughost_sdk import Plugin
+    plugin = Plugin()
+    time.sleep(1000)
+"""
+
+
+async def test_plugins_that_hang_while_they_are_loaded_do_not_keep_the_others_unknown(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    hanging = [f"hangs-{number}" for number in range(4)]
+    for name in hanging:
+        make_plugin(name, HANGS, activation=["tool"])
+    folder = make_plugin("meek", MEEK, activation=["tool"])
+    async with Host([folder], lazy(tmp_path, load_timeout=100.0)) as host:
+        await eventually(lambda: host.plugin("meek").is_known)
+        assert set(host.tools) == {"meek.answer"}
+        assert {host.plugin(name).state for name in hanging} <= {State.LOADING, State.SLEEPING}

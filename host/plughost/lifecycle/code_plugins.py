@@ -15,6 +15,7 @@ from .commands import DEADLINE, Commands
 from .plugin import HostedPlugin
 from .quarters import data_folder
 from .roster import Roster
+from .states import State
 
 __all__ = ["CodePlugins"]
 
@@ -46,7 +47,8 @@ class CodePlugins:
             await plugin.start()
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self.unload(name)
+                if self._roster.plugins.get(name) is plugin:  # nobody has unloaded it meanwhile
+                    await self.unload(name)
             raise
         return plugin
 
@@ -59,6 +61,7 @@ class CodePlugins:
     async def forget(self, unloaded: Iterable[str]) -> None:
         """Keep nothing of those among these plugins that came out of a text."""
         for name in unloaded:
-            if self._roster.plugins[name].found.text is not None:
-                del self._roster.plugins[name]
+            plugin = self._roster.plugins.get(name)  # another command may have come first
+            if plugin and plugin.found.text is not None and plugin.state is State.UNLOADED:
+                self._roster.forget(plugin)
                 await anyio.to_thread.run_sync(drop_empty_folder, data_folder(self._config, name))

@@ -9,6 +9,7 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from plughost.errors import PlughostError
 from plughost.reactor import Reactor
@@ -27,6 +28,8 @@ _LOOK: Final = 0.5  # seconds between two looks at all of them
 _DEADLINE: Final = 120.0  # seconds to fall asleep, those included that it waits for others
 _PAUSE: Final = 1.0  # seconds until a plugin is tried again for which there was no room
 _AT_ONCE: Final = 2  # plugins that are started to learn what they offer
+_TURN: Final = 1.0  # seconds until the next ones are, where these hang
+_MOST_AT_ONCE: Final = 8  # with those that hang
 # Seconds that a host's start waits to learn what its plugins offer. It goes on learning after.
 _PATIENCE: Final = 1.0
 _ROOM: Final = 2.0  # seconds that a plugin waits for others to be loaded, as one may be idle then
@@ -56,6 +59,7 @@ class Idling:
         self._busy: set[str] = set()
         self._unknown: list[HostedPlugin] = []
         self._learned = anyio.Event()
+        self._learning = anyio.Semaphore(_MOST_AT_ONCE)
         # One after the other: who looks for room must not miss one that is falling asleep.
         self._falling = anyio.Lock()
 
@@ -95,21 +99,31 @@ class Idling:
         """Start those for a moment of which it is not known what they offer."""
         async with anyio.create_task_group() as tasks:
             for _ in range(_AT_ONCE):
-                tasks.start_soon(self._learn)
+                tasks.start_soon(self._learn, tasks)
         self._learned.set()
 
-    async def _learn(self) -> None:
+    async def _learn(self, tasks: TaskGroup) -> None:
         while self._unknown:
-            plugin = self._unknown.pop(0)
+            plugin, is_done = self._unknown.pop(0), anyio.Event()
+            await self._learning.acquire()
+            tasks.start_soon(self._learn_of, plugin, is_done)
+            with anyio.move_on_after(_TURN):
+                await is_done.wait()
+
+    async def _learn_of(self, plugin: HostedPlugin, is_done: anyio.Event) -> None:
+        is_known = False
+        while not is_known:
             try:
                 await plugin.turns.take("learn", _DEADLINE, partial(self._look_into, plugin))
             except PlughostError as exc:
                 plugin.log.note("error", f"what it offers is not known: {exc}")
             except Exception:  # noqa: BLE001 - our bug: the plugin goes on as it is
                 _log.exception("it was not learned what plugin %s offers", plugin.id)
-            if plugin.state is State.SLEEPING and not plugin.is_known:
+            is_known = plugin.state is not State.SLEEPING or plugin.is_known
+            if not is_known:
                 await anyio.sleep(_PAUSE)  # there was no room for its worker
-                self._unknown.append(plugin)
+        self._learning.release()
+        is_done.set()
 
     async def _look_into(self, plugin: HostedPlugin) -> None:
         if plugin.wake():

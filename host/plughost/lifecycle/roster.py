@@ -202,6 +202,12 @@ class Roster:
             for plugin in self.plugins.values():
                 tasks.start_soon(plugin.stop, drain)
 
+    def forget(self, plugin: HostedPlugin) -> None:
+        """Let there be no such plugin, now that it has stopped: its id is free."""
+        del self.plugins[plugin.id]
+        for registry in self.surroundings.registries:
+            registry.on_forgotten(plugin.id)
+
     def in_state(self, *states: State) -> Sequence[str]:
         """The ids of those in one of these states, dependencies first."""
         found = [plugin_id for plugin_id, plugin in self.plugins.items() if plugin.state in states]

@@ -192,7 +192,7 @@ class SourceChanges:
             )
             return
         # Its id is free: it may come back from elsewhere.
-        del self._roster.plugins[plugin.id]
+        self._roster.forget(plugin)
         also = tuple(name for name in gone if name != plugin.id)
         self._taken.update(also)
         self._taken.discard(plugin.id)

@@ -55,3 +55,6 @@ class HostService:
 
     def on_unloaded(self, plugin_id: str) -> None:
         """The plugin has stopped or was given up: nothing that it registered stays."""
+
+    def on_forgotten(self, plugin_id: str) -> None:
+        """There is no such plugin any more, and its id may become another one's."""

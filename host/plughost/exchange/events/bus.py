@@ -221,6 +221,10 @@ class EventBus:
             found = self._subscribers[plugin_id] = PluginSubscriber(plugin_id, self)
         return found
 
+    def forget(self, plugin_id: str) -> None:
+        """Keep nothing of a plugin that is no more."""
+        self._subscribers.pop(plugin_id, None)
+
     def stats(self) -> dict[str, EventStats]:
         """What each plugin has had to do with events."""
         return {

@@ -171,6 +171,10 @@ class EventService(HostService):
         if plugin.state == "error":
             self._tell("error", plugin_id, reason=plugin.error[:_MAX_ERROR])
 
+    def on_forgotten(self, plugin_id: str) -> None:
+        self._unloaded.discard(plugin_id)
+        self._bus.forget(plugin_id)
+
     def _tell(self, what: str, plugin_id: str, **more: object) -> None:
         self._bus.post(f"plugin:{what}", {"plugin": plugin_id, **more}, Origin(HOST))
 
