@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from plughost import Host, State, Totals
@@ -163,3 +164,22 @@ async def test_plugins_that_hang_while_they_are_loaded_do_not_keep_the_others_un
         await eventually(lambda: host.plugin("meek").is_known)
         assert set(host.tools) == {"meek.answer"}
         assert {host.plugin(name).state for name in hanging} <= {State.LOADING, State.SLEEPING}
+
+
+@pytest.mark.parametrize("params", [{"id": "x"}, {"id": 1, "pattern": "a b"}, [[[]]]])
+async def test_a_kept_registration_that_cannot_be_read_is_learned_anew(
+    make_plugin: MakePlugin, tmp_path: Path, params: object
+) -> None:
+    folder = make_plugin("listens", LISTENS, permissions=ALL, activation=["event"])
+    kept = tmp_path / "state" / "offered" / "listens.msgpack"
+    async with Host([folder], lazy(tmp_path)) as host:
+        await learned(host)
+        await eventually(kept.exists)
+    good = kept.read_bytes()
+    form = msgspec.msgpack.decode(good)
+    form["offered"]["registrations"] = [["events.subscribe", params]]
+    kept.write_bytes(msgspec.msgpack.encode(form))
+    async with Host([folder], lazy(tmp_path)) as host:
+        await learned(host)
+        assert host.problems == {}
+        await eventually(lambda: kept.read_bytes() == good)

@@ -190,7 +190,10 @@ class Sleeper(Succession):
                 return activation.schedule and state is State.UNLOADED
             return True
 
-        kept = tuple(filter(stands, offered.registrations))
+        try:
+            kept = tuple(filter(stands, offered.registrations))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+            raise PlughostError(f"what is kept of it cannot be read: {exc}") from exc
         return msgspec.structs.replace(offered, registrations=kept)
 
     def _stay_awake(self) -> None:
