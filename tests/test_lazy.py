@@ -1,6 +1,9 @@
 """Plugins that are started at their first use, and end when nobody uses them."""
 
+import os
+import signal
 import textwrap
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import anyio
 import pytest
 
 from plughost import (
+    CallContext,
     Host,
     HostConfig,
     HostMisuse,
@@ -225,6 +229,44 @@ async def test_a_reload_of_a_plugin_that_sleeps(make_plugin: MakePlugin, tmp_pat
         await host.reload("counts")
         assert plugin.state is State.ACTIVE
         assert set(host.tools) == {"counts.starts", "counts.number"}
+
+
+async def test_what_was_reloaded_while_it_slept_is_started_again_after_a_crash(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    folder = make_plugin("counts", COUNTS, permissions=STORES, activation=["tool"])
+    async with Host([folder], lazy(tmp_path)) as host:
+        await learned(host)
+        plugin = host.plugin("counts")
+        await host.reload("counts")
+        for _ in range(2):
+            before = plugin.pid
+            assert before is not None
+            os.kill(before, signal.SIGKILL)
+            after = await host.call("counts.pid")
+            assert after not in (before, None)
+        assert plugin.restarts == 2
+        await host.unload("counts")
+        assert (plugin.workers, plugin.template_pid) == ([], None)
+
+
+async def test_a_plugin_that_is_reloaded_while_it_sleeps_keeps_nobody_from_finding_room(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    slow = "import time; time.sleep(0.5)\n" + textwrap.dedent(COUNTS)
+    make_plugin("slow", slow, permissions=STORES, activation=["tool"])
+    folder = make_plugin("quick", COUNTS, permissions=STORES, activation=["tool"])
+    config = replace(lazy(tmp_path), totals=Totals(workers=1))
+    async with Host([folder], config) as host:
+        await learned(host)
+        for plugin in host.plugins.values():
+            await plugin.alone()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host.reload, "slow")
+            await eventually(lambda: bool(host.plugin("slow").workers))
+            with suppress(NotRunning):  # there may be no room for it, or there is: it hears so
+                await host.call("quick.pid", context=CallContext(timeout=10))
+        assert host.plugin("slow").state is State.ACTIVE
 
 
 async def test_a_plugin_that_cannot_be_started_any_more_says_why_to_who_needs_it(

@@ -80,6 +80,7 @@ class Edition:
         use, else nobody asks."""
         self.stand_in = StandIn(owner.id, self.limits, self.timeout)
         """In the place of its worker, while the plugin sleeps."""
+        self._key = ""
         self._owner = owner
         self._around = around
         self._draining: anyio.CancelScope | None = None
@@ -111,6 +112,8 @@ class Edition:
         await self._find_room()  # first: else who waits for room starts one template after another
         lease = await self.quarters.prepare()
         await self._find_room()
+        if self.activation.is_lazy:
+            self._key = await self.key()
         return lease, values
 
     async def _find_room(self) -> None:
@@ -145,9 +148,7 @@ class Edition:
             self._owner.log,
             self,
         )
-        key, record = "", None
-        if self.activation.is_lazy:
-            key, record = await self.key(), self._around.services.record(worker)
+        record = self._around.services.record(worker) if self.activation.is_lazy else None
         self._tell_loading()
         description = await worker.start()
         try:
@@ -157,10 +158,10 @@ class Edition:
             await worker.wait()
             raise StartFailed(self._owner.id, str(exc), worker.exit) from exc
         if record is not None:
-            await self._write_down(record, key, description)
+            await self._write_down(record, description)
         return entries
 
-    async def _write_down(self, record: Record, key: str, description: Description) -> None:
+    async def _write_down(self, record: Record, description: Description) -> None:
         if record.is_too_long:
             # Not what an earlier worker offered: that would stand for this one, too.
             self.offered = None
@@ -171,8 +172,8 @@ class Edition:
             )
             return
         # Its files may have changed while they were read.
-        same = key == await self.key()
-        self.offered = Offered(key if same else "", description, record.made)
+        same = self._key == await self.key()
+        self.offered = Offered(self._key if same else "", description, record.made)
 
     async def key(self) -> str:
         """What decides what it offers, as it is now; empty where it cannot be said."""

@@ -190,7 +190,7 @@ class Idling:
         tried: set[str] = set()
         end = self._reactor.now() + _ROOM
         while self._workers_beside(plugin_id) >= most:
-            if leaving := [p for p in others if p.state is State.SLEEPING and p.workers]:
+            if leaving := [p for p in others if p.is_leaving]:
                 await leaving[0].alone()
                 continue
             idle = [p for p in others if p.is_idle and p.id not in tried]

@@ -194,8 +194,12 @@ class HostedPlugin(Candidacy):
         self.active_worker = worker
         self.error = self.reload_error = ""
         self.stats.swaps += 1
-        if self._state is not State.ACTIVE:
-            self._move(Event.WAKE if self._state is State.SLEEPING else Event.RETRY)
+        if self._is(State.SLEEPING):
+            self._move(Event.WAKE)
+            self._supervise(begun=True)
+        elif self._is(State.RESTARTING):
+            self._move(Event.RETRY)
+        if self._is(State.LOADING):
             self._move(Event.LOADED)
         for registry in self._registries:
             registry.on_swapped(self.id)

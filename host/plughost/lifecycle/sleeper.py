@@ -64,6 +64,11 @@ class Sleeper(Succession):
         worker = self.active_worker
         return worker is not None and not worker.is_busy and not len(worker.channel.requests)
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it sleeps, and the worker that it had has not ended yet."""
+        return self._state is State.SLEEPING and len(self._outgoing) > 0
+
     # Waking
 
     def wake(self) -> bool:
@@ -76,7 +81,7 @@ class Sleeper(Succession):
                 return False
             self._waking = True
             self._move(Event.WAKE)
-            self._surroundings.reactor.spawn(self._wake_up)
+            self._supervise()
         return self._waking and self._state is State.LOADING
 
     def wake_by(self, by: WakenBy) -> bool:
@@ -111,12 +116,6 @@ class Sleeper(Succession):
         called, self._called = self._called, False
         if called:
             self.wake()
-
-    async def _wake_up(self) -> None:
-        await self._end_of_run()
-        if self._is(State.LOADING):
-            self._runs = True
-            await self._run()
 
     def _on_refused(self, exc: PlughostError) -> None:
         if self._waking and isinstance(exc, NoRoom):

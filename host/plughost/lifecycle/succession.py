@@ -28,6 +28,7 @@ from .surroundings import Surroundings
 
 __all__ = ["Succession"]
 
+_LIVE: Final = (State.LOADING, State.ACTIVE, State.RESTARTING, State.DISABLED)
 _STACK_LINES: Final = 100  # of a dead worker's threads, in its plugin's log
 
 
@@ -52,6 +53,7 @@ class Succession(Callee):
         self._outgoing = Outgoing(reactor, self._changed)
         self._changes = Changes(reactor)
         self._runs = False
+        self._lives = 0
         self._due = 0.0
         self._tracker = RestartTracker(own.restart or config.restart, reactor.now)
 
@@ -146,8 +148,7 @@ class Succession(Callee):
 
     async def _first_worker(self) -> None:
         self._tracker.forgive()
-        self._runs = True
-        self._surroundings.reactor.spawn(self._run)
+        self._supervise()
         while self._state is State.LOADING:
             await self._changes.next()
         if self._state is not State.ACTIVE:
@@ -158,10 +159,30 @@ class Succession(Callee):
         while self._runs:
             await self._changes.next()
 
-    async def _run(self) -> None:
+    def _supervise(self, *, begun: bool = False) -> None:
+        """Have one worker after the other from now on; `begun`: the first one serves already."""
+        self._lives += 1
+        if self._runs:  # the run before has ended, but not yet given all back
+            spawn = self._surroundings.reactor.spawn
+            spawn(self._run_next, self._lives, self._edition if begun else None)
+        else:
+            self._runs = True
+            self._surroundings.reactor.spawn(self._run, begun)
+
+    async def _run_next(self, life: int, begun: Edition | None) -> None:
+        await self._end_of_run()
+        is_next = life == self._lives and self._state in _LIVE
+        if is_next and (self._is(State.LOADING) if begun is None else self._edition is begun):
+            self._runs = True
+            await self._run(begun is not None)
+        elif begun is not None:  # stopped meanwhile
+            await begun.quarters.release()
+
+    async def _run(self, begun: bool) -> None:
         """One worker after the other, until it is stopped or given up."""
         try:
-            await self._start_worker()
+            if not begun:
+                await self._start_worker()
             while await self._is_due_again():
                 async with self._surroundings.restart_gate:
                     if self._state is State.RESTARTING and self._incoming is None:
