@@ -30,12 +30,10 @@ from plughost import (
 )
 
 from .conftest import trusting
+from .event_plugins import BOTH
 from .swap_plugins import ANSWERS, HOLDS, Versions
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"]),
-]
+pytestmark = pytest.mark.anyio
 
 QUICK = Rates(operations=None)
 LONG = Canary(share=0.5, calls=100_000)
@@ -146,6 +144,7 @@ async def test_calls_of_plugins_and_calls_that_hooks_see_take_part(versions: Ver
 # Verdicts
 
 
+@BOTH
 async def test_a_good_version_is_promoted_by_itself(versions: Versions) -> None:
     async with Host([versions.root], trusting()) as host:
         plugin = host.plugin("demo")
@@ -173,6 +172,7 @@ async def test_a_good_version_is_promoted_by_itself(versions: Versions) -> None:
         assert (plugin.stats.calls, plugin.stats.errors, plugin.stats.swaps) == (41, 0, 1)
 
 
+@BOTH
 async def test_a_bad_version_is_rolled_back_as_soon_as_it_cannot_be_saved(
     versions: Versions,
 ) -> None:
@@ -240,6 +240,7 @@ async def test_a_canary_that_stops_responding_is_rolled_back(versions: Versions)
 # What goes wrong meanwhile
 
 
+@BOTH
 async def test_a_canary_that_dies_loses_no_call_that_was_not_sent_or_is_idempotent(
     versions: Versions,
 ) -> None:
@@ -396,6 +397,7 @@ async def test_a_version_that_runs_and_stays_down_takes_its_canary_along(
 # Calls, whatever happens
 
 
+@BOTH
 async def test_callers_lose_no_call_and_get_none_twice_through_a_promotion_and_a_roll_back(
     versions: Versions,
 ) -> None:
@@ -479,6 +481,7 @@ async def items():
 """
 
 
+@BOTH
 async def test_a_stream_that_began_on_a_canary_ends_there(versions: Versions) -> None:
     versions.write(1, STREAMS)
     async with Host([versions.root], trusting()) as host:
@@ -526,6 +529,7 @@ async def test_a_call_that_a_canary_has_when_it_is_rolled_back_ends_there(tmp_pa
 # Commands meanwhile
 
 
+@BOTH
 async def test_commands_end_a_trial_and_say_so(versions: Versions) -> None:
     async with Host([versions.root], trusting()) as host:
         plugin = host.plugin("demo")

@@ -24,12 +24,10 @@ from plughost import (
 )
 
 from .conftest import trusting
+from .event_plugins import BOTH
 from .swap_plugins import Versions
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"]),
-]
+pytestmark = pytest.mark.anyio
 
 SLEEPS = "import time; time.sleep(60)"
 
@@ -111,6 +109,7 @@ async def test_what_is_not_granted_is_not_loaded_until_it_is(tmp_path: Path) -> 
         assert await host.call("demo.version", {"number": 1}) == [1, 1]
 
 
+@BOTH
 async def test_what_others_need_is_unloaded_with_them_or_not_at_all(tmp_path: Path) -> None:
     chain(tmp_path)
     async with Host([tmp_path], trusting()) as host:
@@ -203,6 +202,7 @@ async def test_a_folder_that_is_gone_is_said_to_be_and_the_rest_goes_on(tmp_path
         assert await host.call("gone.version", {"number": 3}) == [3, 2]
 
 
+@BOTH
 async def test_commands_on_one_plugin_are_done_one_after_the_other(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
@@ -222,6 +222,7 @@ async def test_commands_on_one_plugin_are_done_one_after_the_other(tmp_path: Pat
         assert plugin.state is State.UNLOADED
 
 
+@BOTH
 async def test_a_command_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
@@ -289,6 +290,7 @@ async def test_plain_code_has_the_same_commands(tmp_path: Path) -> None:
     await anyio.to_thread.run_sync(run)
 
 
+@BOTH
 async def test_a_host_that_stops_starts_nothing_more(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)

@@ -28,12 +28,10 @@ from plughost import (
 from plughost.lifecycle.folder_watch import watch_folders
 
 from .conftest import trusting
+from .event_plugins import BOTH
 from .swap_plugins import ANSWERS, HOLDS, Versions
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"]),
-]
+pytestmark = pytest.mark.anyio
 
 _TIMEOUT: Final = 30.0  # seconds until a change must have been acted on, on a busy machine
 QUICK: Final = HotReload(debounce=0.1)
@@ -80,6 +78,7 @@ async def version(host: Host, plugin: str = "demo") -> int:
     return number
 
 
+@BOTH
 async def test_a_changed_file_puts_the_new_code_in_the_place_of_the_old(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
@@ -112,6 +111,7 @@ async def test_a_burst_of_writes_is_one_reload(tmp_path: Path) -> None:
         assert host.plugin("demo").stats.swaps == 2
 
 
+@BOTH
 async def test_what_changes_during_a_reload_is_loaded_once_after_it(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
@@ -129,6 +129,7 @@ async def test_what_changes_during_a_reload_is_loaded_once_after_it(tmp_path: Pa
         assert host.plugin("demo").stats.swaps == 2
 
 
+@BOTH
 async def test_calls_are_not_lost_while_files_change(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(0)
@@ -198,6 +199,7 @@ async def test_a_changed_id_is_refused_and_what_runs_goes_on(tmp_path: Path) -> 
         await outcomes.expect("reloaded")
 
 
+@BOTH
 async def test_a_folder_that_has_gone_is_unloaded_with_what_needs_it_and_comes_back(
     tmp_path: Path,
 ) -> None:
@@ -447,6 +449,7 @@ async def test_without_watchfiles_the_host_says_how_to_get_it(
             pass
 
 
+@BOTH
 async def test_watching_ends_soon_after_it_is_cancelled(tmp_path: Path) -> None:
     ready = anyio.Event()
     async with anyio.create_task_group() as tasks:

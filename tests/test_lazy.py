@@ -26,12 +26,9 @@ from plughost import (
 )
 
 from .conftest import MakePlugin, trusting
-from .event_plugins import ALL, UNLIMITED, eventually, take, until
+from .event_plugins import ALL, BOTH, UNLIMITED, eventually, take, until
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"]),
-]
+pytestmark = pytest.mark.anyio
 
 COUNTS = """
     import os
@@ -67,6 +64,7 @@ async def learned(host: Host) -> None:
     await eventually(lambda: all(p.is_known and p.state is State.SLEEPING for p in plugins))
 
 
+@BOTH
 async def test_a_lazy_plugin_offers_its_tools_without_a_worker(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:
@@ -87,6 +85,7 @@ async def test_a_lazy_plugin_offers_its_tools_without_a_worker(
         assert host.plugin("counts").state is State.ACTIVE
 
 
+@BOTH
 async def test_ten_calls_at_once_start_it_once(make_plugin: MakePlugin, tmp_path: Path) -> None:
     folder = make_plugin("counts", COUNTS, permissions=STORES, activation=["tool"])
     async with Host([folder], lazy(tmp_path)) as host:
@@ -103,6 +102,7 @@ async def test_ten_calls_at_once_start_it_once(make_plugin: MakePlugin, tmp_path
         assert await host.call("counts.starts") == 2  # once to learn what it offers
 
 
+@BOTH
 async def test_it_ends_when_nobody_uses_it_and_comes_back(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:
@@ -231,6 +231,7 @@ async def test_a_reload_of_a_plugin_that_sleeps(make_plugin: MakePlugin, tmp_pat
         assert set(host.tools) == {"counts.starts", "counts.number"}
 
 
+@BOTH
 async def test_what_was_reloaded_while_it_slept_is_started_again_after_a_crash(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:
@@ -335,6 +336,7 @@ BUSY = """
 """
 
 
+@BOTH
 async def test_idle_workers_make_room_where_there_are_as_many_as_there_may_be(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:
@@ -409,6 +411,7 @@ async def test_of_named_events_only_those_start_it(make_plugin: MakePlugin, tmp_
         assert (await take(handled, 1))[0].data == ["noise", 4]
 
 
+@BOTH
 async def test_events_in_the_moment_of_falling_asleep_are_not_lost(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:
@@ -443,6 +446,7 @@ TICKS = """
 TICKING = ["scheduler:write", "scheduler:read", "events:emit"]
 
 
+@BOTH
 async def test_a_task_that_is_due_starts_it(make_plugin: MakePlugin, tmp_path: Path) -> None:
     folder = make_plugin("ticks", TICKS, permissions=TICKING, activation=["schedule"])
     for _ in range(2):

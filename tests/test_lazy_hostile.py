@@ -11,13 +11,10 @@ import pytest
 from plughost import Host, State, Totals
 
 from .conftest import MakePlugin
-from .event_plugins import ALL, eventually, take, until
+from .event_plugins import ALL, BOTH, eventually, take, until
 from .test_lazy import BUSY, LISTENS, lazy, learned
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"]),
-]
+pytestmark = pytest.mark.anyio
 
 REGISTERS = """
     from plughost_sdk import Plugin
@@ -82,6 +79,7 @@ async def test_other_plugins_go_on_while_one_with_much_to_offer_falls_asleep(
         assert turns > 500
 
 
+@BOTH
 async def test_an_event_for_which_there_was_no_room_is_handled_when_there_is(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:
@@ -127,6 +125,7 @@ MEEK = """
 """
 
 
+@BOTH
 async def test_plugins_that_wake_themselves_do_not_take_all_the_room(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:
