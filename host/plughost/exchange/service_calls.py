@@ -76,9 +76,6 @@ class ServiceExchange(HostService):
     def on_active(self, plugin_id: str) -> None:
         self._registry.on_active(plugin_id)
 
-    def on_asleep(self, plugin_id: str) -> None:
-        self._registry.on_active(plugin_id)
-
     def on_abandoned(self, plugin_id: str) -> None:
         self._registry.on_abandoned(plugin_id)
 

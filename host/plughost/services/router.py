@@ -49,6 +49,11 @@ class Request:
         """The user for whom that call runs; empty where there is none."""
         return "" if self.parent is None else self.parent.meta.user_id
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether what it registers is the next generation, of a worker that is being loaded."""
+        return self.worker.standing is Standing.LOADING
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceMethod:
@@ -74,6 +79,11 @@ class ServiceMethod:
     left."""
     by_name: bool = False
     """Whether what it adds is the plugin's, whichever worker asked: also for one on trial."""
+
+    def check(self, policy: Policy, params: Any) -> None:
+        """The one check of a request against permissions. Raises `PermissionDenied`."""
+        if self.permission is not None:
+            policy.check(self.permission, self.scope(params))
 
 
 class _NoMethod(PlughostError):
@@ -120,8 +130,7 @@ class ServiceRouter:
                 if method.registers:
                     on_trial = standing is Standing.TRIAL
                     raise Superseded(worker.plugin_id, call.method, on_trial=on_trial)  # noqa: TRY301 - as all others
-            if method.permission is not None:
-                policy.check(method.permission, method.scope(params))
+            method.check(policy, params)
             outcome = method.handler(request, params)
             record = self._record_of(worker, method)
             if not isinstance(outcome, Awaitable):
@@ -174,8 +183,7 @@ class ServiceRouter:
             if method is None or decode is None or not (method.registers or method.withdraws):
                 raise _NoMethod(f"this host registers nothing by {registration.method!r}")
             params = _decoded(method.name, registration.params, decode)
-            if method.permission is not None:
-                policy.check(method.permission, method.scope(params))
+            method.check(policy, params)
             request = Request(stand_in.plugin_id, policy, stand_in, CallMeta(), None)
             outcome = method.handler(request, params)
             if isinstance(outcome, Awaitable):

@@ -41,8 +41,10 @@ class HostService:
         has registered is forgotten. May come without `on_loading`."""
 
     def on_asleep(self, plugin_id: str) -> None:
-        """The plugin sleeps: what stands in for its worker has registered what stands from now
-        on. A worker that is started when somebody needs it takes its place, as after a death."""
+        """As `on_active`, and the plugin sleeps: what stands in for its worker has registered what
+        stands from now on. A worker that is started when somebody needs it takes its place, as
+        after a death."""
+        self.on_active(plugin_id)
 
     def on_still_asleep(self, plugin_id: str) -> None:
         """What waits for the plugin could not start it so far, and may try again."""

@@ -7,7 +7,6 @@ from typing import Final, Protocol
 from msgspec import Raw
 
 from plughost.errors import PlughostError
-from plughost.rpc.standing import Standing
 from plughost.services.router import Request, ServiceMethod
 from plughost.services.scheduler.tasks import TaskOutcome
 from plughost.services.service import HostService
@@ -186,11 +185,11 @@ class EventService(HostService):
             parse_pattern(params.pattern),
             Pacing(params.throttle, params.debounce, params.max_wait),
             once=params.once,
-            loading=_is_loading(request),
+            loading=request.is_loading,
         )
 
     def _unsubscribe(self, request: Request, params: Unsubscribe) -> None:
-        self._bus.subscriber(request.plugin_id).unsubscribe(params.id, loading=_is_loading(request))
+        self._bus.subscriber(request.plugin_id).unsubscribe(params.id, loading=request.is_loading)
 
     def _emit(self, request: Request, params: EmitEvent) -> object:
         if self._bus.hooks is not None:
@@ -247,10 +246,6 @@ class EventService(HostService):
         except MalformedMessage as exc:
             raise InvalidEvent(name, f"its data cannot be sent: {exc.reason}") from exc
         return raw
-
-
-def _is_loading(request: Request) -> bool:
-    return request.worker.standing is Standing.LOADING
 
 
 def _error(text: str) -> dict[str, str]:

@@ -11,7 +11,6 @@ from plughost.exchange.events.errors import EventRefused, InvalidEvent
 from plughost.exchange.events.event import Origin
 from plughost.exchange.events.names import plain_name
 from plughost.reactor import Reactor
-from plughost.rpc.standing import Standing
 from plughost.service_config import HooksConfig
 from plughost.services.plugins import PluginCaller
 from plughost.services.router import Request, ServiceMethod
@@ -181,11 +180,11 @@ class HookService(HostService):
             params.on_failure,
             params.timeout,
             policy=request.policy,
-            loading=_is_loading(request),
+            loading=request.is_loading,
         )
 
     def _on_unregister(self, request: Request, params: UnregisterHook) -> None:
-        self.registry.remove(request.plugin_id, params.id, loading=_is_loading(request))
+        self.registry.remove(request.plugin_id, params.id, loading=request.is_loading)
 
     def _on_list(self, request: Request, params: ListHooks) -> list[HookInfo]:  # noqa: ARG002
         return [
@@ -198,7 +197,7 @@ class HookService(HostService):
                 hook.stats.runs,
                 hook.stats.failures,
             )
-            for hook in self.registry.own(request.plugin_id, loading=_is_loading(request))
+            for hook in self.registry.own(request.plugin_id, loading=request.is_loading)
         ]
 
     async def _on_collect(self, request: Request, params: CollectAnswers) -> list[Any]:
@@ -211,10 +210,6 @@ class HookService(HostService):
         origin = Origin.of_call(request.plugin_id, meta)
         answers = await self.collect(params.name, raw, origin, first=params.first)
         return [(answer.plugin, answer.value) for answer in answers]
-
-
-def _is_loading(request: Request) -> bool:
-    return request.worker.standing is Standing.LOADING
 
 
 def _kind(name: str) -> HookKind:

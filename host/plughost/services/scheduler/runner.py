@@ -47,13 +47,11 @@ class TaskRunner:
 
     def pump(self, lane: Lane) -> None:
         """Begin the runs that wait, as far as there may be so many at once."""
-        if lane.has_work:
-            self._plugins.wake(lane.plugin_id, "schedule")
-        while (
-            lane.busy.total() < self._at_once
-            and self._plugins.active(lane.plugin_id)
-            and (task := lane.take())
-        ):
+        if not self._plugins.active(lane.plugin_id):
+            if lane.has_work:
+                self._plugins.wake(lane.plugin_id, "schedule")
+            return
+        while lane.busy.total() < self._at_once and (task := lane.take()):
             lane.busy[task.name] += 1
             lane.enqueue(task)
             self._reactor.spawn(self._run, task)

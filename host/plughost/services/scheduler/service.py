@@ -112,9 +112,6 @@ class SchedulerService(HostService):
                 self._take_over(lane, task)
             self._runner.pump(lane)
 
-    def on_asleep(self, plugin_id: str) -> None:
-        self.on_active(plugin_id)
-
     def on_still_asleep(self, plugin_id: str) -> None:
         if lane := self._lanes.get(plugin_id):
             self._runner.pump(lane)
@@ -174,7 +171,7 @@ class SchedulerService(HostService):
     def _on_cancel(self, request: Request, params: CancelTask) -> None:
         lane = self._lanes.get(request.plugin_id) or Lane(request.plugin_id)
         task = lane.find(params.id)
-        if lane.loading is None or request.worker.standing is not Standing.LOADING:
+        if lane.loading is None or not request.is_loading:
             self._drop(task)
         elif lane.loading.pop(task.name, None) is None:
             raise lane.no_such(params.id)  # it is the other worker's
@@ -205,7 +202,7 @@ class SchedulerService(HostService):
             raise NotRunning(request.plugin_id, "no longer loaded")
         if request.worker.standing is Standing.OUTGOING:
             raise Superseded(request.plugin_id, f"task {asked.name}")
-        loading = request.worker.standing is Standing.LOADING
+        loading = request.is_loading
         place = lane.place_of(loading=loading)
         # While another worker is loaded, the one that serves is of the generation before.
         generation = lane.generation - (lane.loading is not None and not loading)
