@@ -11,8 +11,8 @@ from .process import Process
 
 __all__ = ["StackReader"]
 
-_FIRST_WORD: Final = 0.05  # seconds; a worker that handles signals at all answers in one
-_QUIET: Final = 0.01  # seconds without a word after which the text is taken to be complete
+_FIRST_WORD: Final = 0.2  # seconds; what handles signals answers in one, on a busy machine later
+_QUIET: Final = 0.03  # seconds without a word after which the text is taken to be complete
 _MAX_TEXT: Final = 64 * 1024  # bytes; a plugin can write here too
 
 
@@ -31,7 +31,7 @@ class StackReader:
         reactor.add_reader(self._fd, self._on_readable)
 
     def ask(self, then: Callable[[str], None]) -> None:
-        """Call `then` with the stacks, or after 50 ms with nothing if none come."""
+        """Call `then` with the stacks, or after 200 ms with nothing if none come."""
         self._waiting.append(then)
         if len(self._waiting) == 1:
             self._data = b""

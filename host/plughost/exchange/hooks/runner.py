@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 # Seconds beyond the worker's own deadline, with which comes the stack of what hangs. Ours holds
 # while the hook waits for the host, too.
-_MARGIN: Final = 0.25
+_MARGIN: Final = 0.5
 _STACK_LINES: Final = 50
 _HOOK: Final = ".hook("
 
