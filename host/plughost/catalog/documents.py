@@ -1,5 +1,6 @@
 """Reading JSON and TOML that anybody wrote: bounded, and with the place of what is wrong."""
 
+import json
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ from plughost.errors import ManifestError
 
 from .marks import NO_MARK, Mark, mark_at
 
-__all__ = ["decode_json", "decode_toml", "read_text"]
+__all__ = ["decode_json", "decode_toml", "read_text", "repeats_a_key"]
 
 _MAX_SIZE: Final = 1_000_000  # bytes; a file is read whole
 
@@ -50,6 +51,23 @@ def decode_json(path: Path, text: str) -> Any:
     except (msgspec.DecodeError, RecursionError) as exc:
         reason, mark = _json_fault(text, str(exc))
         raise ManifestError(path, [f"is not JSON: {reason}"], [mark]) from exc
+
+
+def _check_keys(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key is repeated")
+
+
+_KEY_CHECKER: Final = json.JSONDecoder(object_pairs_hook=_check_keys)
+
+
+def repeats_a_key(text: str) -> bool:
+    """Whether an object in a document that is JSON may have a key twice."""
+    try:
+        _KEY_CHECKER.decode(text)
+    except (ValueError, RecursionError):  # or it is past this decoder's bounds, not the other's
+        return True
+    return False
 
 
 def _json_fault(text: str, reason: str) -> tuple[str, Mark]:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from plughost.errors import ManifestError
 from plughost.text import clean_line
 
-from .documents import decode_json, decode_toml, read_text
+from .documents import decode_json, decode_toml, read_text, repeats_a_key
 from .marks import NO_MARK, Keys, Mark, Marks, json_marks, keys_of, mark_at
 from .toml_marks import toml_marks
 
@@ -51,6 +51,8 @@ class ManifestSource:
     """The fields that stand elsewhere in it, and where."""
     shift: Mark = NO_MARK
     """What the lines and columns of a header begin at."""
+    repeats: bool = False
+    """Whether a key may be written twice anywhere in the document."""
 
     @cached_property
     def _marks(self) -> Marks:
@@ -58,6 +60,8 @@ class ManifestSource:
 
     def twice(self) -> list[str]:
         """The fields that are written twice."""
+        if not self.repeats:  # finding the places takes longer than all else
+            return []
         inside = [keys[len(self.base) :] for keys in self._marks.twice if self._holds(keys)]
         return [".".join(map(str, keys)) for keys in inside]
 
@@ -127,7 +131,7 @@ def _of_manifest(path: Path) -> ManifestSource | None:
     if not isinstance(fields, dict):
         raise ManifestError(path, ["must be a JSON object"], [Mark(1, 1)])
     fields.pop("$schema", None)  # for editors
-    return ManifestSource(path, fields, partial(json_marks, text))
+    return ManifestSource(path, fields, partial(json_marks, text), repeats=repeats_a_key(text))
 
 
 def _of_package(path: Path) -> ManifestSource | None:
@@ -148,7 +152,7 @@ def _of_package(path: Path) -> ManifestSource | None:
     known: _Known = {name: (document.get(name), (name,)) for name in _OF_PACKAGES}
     known["author"] = (author, ("author",))
     marks = partial(json_marks, text)
-    return _inside(path, document[_NAME], (_NAME,), known, marks)
+    return _inside(path, document[_NAME], (_NAME,), known, marks, repeats=repeats_a_key(text))
 
 
 def _of_pyproject(path: Path) -> ManifestSource | None:
@@ -188,6 +192,8 @@ def _inside(
     base: Keys,
     known: _Known,
     marks: Callable[[], Marks],
+    *,
+    repeats: bool = False,
 ) -> ManifestSource:
     """A manifest in a package's file, completed by what that says of the package."""
     if not isinstance(own, dict):
@@ -201,7 +207,7 @@ def _inside(
     for key, (value, keys) in known.items():
         if key not in fields and isinstance(value, str):
             fields[key], elsewhere[key] = value, keys
-    return ManifestSource(path, fields, marks, base, elsewhere)
+    return ManifestSource(path, fields, marks, base, elsewhere, repeats=repeats)
 
 
 _HEADER: Final = re.compile(
