@@ -1,14 +1,10 @@
 """New versions of a plugin that are tried out beside the one that runs."""
 
-from collections.abc import Mapping
-from typing import Any, Final
-
 import anyio.to_thread
 
 from plughost.catalog.discovery import Found
 from plughost.catalog.fingerprint import fingerprint
 from plughost.errors import HostMisuse, StartFailed
-from plughost.exchange.tools import ToolEntry
 from plughost.exits import WorkerExit
 from plughost.rpc.worker import Worker
 from plughost.supervision.logbook import LogBook
@@ -16,26 +12,24 @@ from plughost.units import format_share
 
 from .canary import Canary, CanaryStatus, Decision
 from .edition import Edition
-from .sleeper import Sleeper
 from .surroundings import Surroundings
+from .swapping import Swapping
 from .trial import Trial
 from .turns import Turns
 
 __all__ = ["Candidacy"]
 
-_STACK_LINES: Final = 100  # of a dead worker's threads, in its plugin's log
 
-
-class Candidacy(Sleeper):
+class Candidacy(Swapping):
     """Has one new version at a time on trial. It is promoted in a worker that is loaded anew:
     what the plugin registers is registered by a worker that has come to stay."""
-
-    turns: Turns
 
     def __init__(self, found: Found, book: LogBook, surroundings: Surroundings) -> None:
         super().__init__(found, book, surroundings)
         self.trial: Trial | None = None
         """The version that takes a share of the calls."""
+        self.turns = Turns(self.id)
+        """Whose command may act on it."""
 
     @property
     def canary(self) -> CanaryStatus | None:
@@ -85,7 +79,14 @@ class Candidacy(Sleeper):
         if trial is None:
             raise HostMisuse(f"no canary of plugin {self.id!r} runs, only version {self.version}")
         await trial.check_unchanged()
-        incoming, entries = await self._load_incoming(trial.found, trial.edition.config, trial)
+
+        def check_on_trial() -> None:
+            if self.trial is not trial:
+                raise StartFailed(self.id, f"version {trial.version} is no longer on trial")
+
+        incoming, entries = await self._load_incoming(
+            trial.found, trial.edition.config, check_on_trial
+        )
         self._end_trial(Decision(promoted=True, reason=reason))
         self._turn_over(incoming, entries)
 
@@ -111,8 +112,7 @@ class Candidacy(Sleeper):
         if self.trial is None or self.trial.edition is not edition:
             super().on_worker_exit(edition, worker, exit)
             return
-        for line in exit.stack.splitlines()[:_STACK_LINES]:
-            self.log.note("warning", line)
+        self._note_stack(exit)
         self.roll_back(str(exit))
 
     def _end_trial(self, decision: Decision, drain: float | None = None) -> None:
@@ -133,21 +133,3 @@ class Candidacy(Sleeper):
     def _tell_of_canary(self, step: str, **about: object) -> None:
         for registry in self._registries:
             registry.on_canary(self.id, step, about)
-
-    # Of the plugin's swaps
-
-    async def settled(self) -> None:
-        raise NotImplementedError
-
-    async def _load_incoming(
-        self, found: Found, config: Mapping[str, Any] | None = None, trial: Trial | None = None
-    ) -> tuple[Edition, list[ToolEntry]]:
-        raise NotImplementedError
-
-    def _check_on_trial(self, trial: Trial | None) -> None:
-        """Raises `StartFailed` where a trial has ended for whose sake something is loaded."""
-        if trial is not None and self.trial is not trial:
-            raise StartFailed(self.id, f"version {trial.version} is no longer on trial")
-
-    def _turn_over(self, incoming: Edition, entries: list[ToolEntry]) -> None:
-        raise NotImplementedError

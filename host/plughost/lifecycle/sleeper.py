@@ -38,6 +38,7 @@ _REST: Final = 5.0
 class Sleeper(Succession):
     """Starts a worker when somebody needs it."""
 
+    _known: Offered | None = None  # as it was last kept
     _waking = False
     _called = False  # somebody needs it, while another edition of it is loaded
     _no_room = False  # there was none a moment ago
@@ -147,8 +148,6 @@ class Sleeper(Succession):
             self._surroundings.reactor.spawn(
                 anyio.to_thread.run_sync, store.write, self.id, offered
             )
-
-    _known: Offered | None = None
 
     # Falling asleep
 

@@ -256,8 +256,7 @@ class Succession(Callee):
         edition.since = 0.0
         if self._state is State.DRAINING:
             return
-        for line in end.stack.splitlines()[:_STACK_LINES]:
-            self.log.note("warning", line)
+        self._note_stack(end)
         if self._state is State.DISABLED:
             self._move(Event.DIED)
             self.log.note("warning", f"{end}; it is disabled, so it stays down")
@@ -271,6 +270,10 @@ class Succession(Callee):
         self.log.note("warning", f"{end}; starting again in {format_seconds(decision.delay)}")
         if self._state is not State.RESTARTING:
             self._fall(str(end))
+
+    def _note_stack(self, end: WorkerExit) -> None:
+        for line in end.stack.splitlines()[:_STACK_LINES]:
+            self.log.note("warning", line)
 
     def _fall(self, reason: str) -> None:
         """Its worker is dead, and another one will come."""
