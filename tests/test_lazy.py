@@ -6,7 +6,6 @@ import textwrap
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -14,9 +13,7 @@ import pytest
 from plughost import (
     CallContext,
     Host,
-    HostConfig,
     HostMisuse,
-    Limits,
     NotRunning,
     PluginConfig,
     StartFailed,
@@ -25,43 +22,11 @@ from plughost import (
     UnknownTool,
 )
 
-from .conftest import MakePlugin, trusting
-from .event_plugins import ALL, BOTH, UNLIMITED, eventually, take, until
+from .conftest import MakePlugin
+from .event_plugins import ALL, BOTH, eventually, take, until
+from .lazy_plugins import BUSY, COUNTS, LISTENS, STORES, lazy, learned
 
 pytestmark = pytest.mark.anyio
-
-COUNTS = """
-    import os
-    from plughost_sdk import Plugin
-
-    class Counts(Plugin):
-        async def on_load(self, api):
-            starts = await api.storage.get("starts", 0)
-            await api.storage.set("starts", starts + 1)
-
-    plugin = Counts()
-
-    @plugin.tool
-    async def starts() -> int:
-        '''How often it was loaded.'''
-        return await plugin.api.storage.get("starts")
-
-    @plugin.tool(idempotent=True)
-    def pid() -> int:
-        return os.getpid()
-"""
-STORES = ["tools:register", "storage:read", "storage:write"]
-
-
-def lazy(tmp_path: Path, **limits: Any) -> HostConfig:
-    limits.setdefault("idle_after", 1000.0)
-    return trusting(state_folder=tmp_path / "state", rates=UNLIMITED, limits=Limits(**limits))
-
-
-async def learned(host: Host) -> None:
-    """Return when it is known what all offer, and they sleep."""
-    plugins = host.plugins.values()
-    await eventually(lambda: all(p.is_known and p.state is State.SLEEPING for p in plugins))
 
 
 @BOTH
@@ -324,18 +289,6 @@ async def test_a_command_starts_those_that_name_it(make_plugin: MakePlugin, tmp_
         assert await host.activate("unheard-of") == []
 
 
-BUSY = """
-    import asyncio
-    from plughost_sdk import Plugin
-    plugin = Plugin()
-
-    @plugin.tool
-    async def work() -> None:
-        await plugin.api.events.emit("working")
-        await asyncio.sleep(3600)
-"""
-
-
 @BOTH
 async def test_idle_workers_make_room_where_there_are_as_many_as_there_may_be(
     make_plugin: MakePlugin, tmp_path: Path
@@ -361,21 +314,6 @@ async def test_idle_workers_make_room_where_there_are_as_many_as_there_may_be(
                 await host.call("one.starts")
             assert host.plugin("one").state is State.SLEEPING
             tasks.cancel_scope.cancel()
-
-
-LISTENS = """
-    from plughost_sdk import Plugin
-
-    plugin = Plugin()
-
-    @plugin.on("order.*")
-    async def on_order(event):
-        await plugin.api.events.emit("handled", [event.name, event.data])
-
-    @plugin.on("noise")
-    async def on_noise(event):
-        await plugin.api.events.emit("handled", [event.name, event.data])
-"""
 
 
 async def test_an_event_starts_it_and_is_handled(make_plugin: MakePlugin, tmp_path: Path) -> None:

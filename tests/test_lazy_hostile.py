@@ -12,7 +12,7 @@ from plughost import Host, State, Totals
 
 from .conftest import MakePlugin
 from .event_plugins import ALL, BOTH, eventually, take, until
-from .test_lazy import BUSY, LISTENS, lazy, learned
+from .lazy_plugins import BUSY, LISTENS, lazy, learned
 
 pytestmark = pytest.mark.anyio
 
