@@ -33,6 +33,19 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.anyio
+async def test_a_host_that_is_given_what_was_found_does_not_search_again(world: Path) -> None:
+    put(world, "first")
+    there = discover([world])
+    put(world, "second")
+    async with Host([world], trusting(), there=there) as host:
+        assert set(host.plugins) == {"first"}
+        assert await host.load("second") == ["second"]
+    # What has changed between the two would never be noticed.
+    async with Host([world], trusting(hot_reload=True), there=there) as host:
+        assert set(host.plugins) == {"first", "second"}
+
+
 def put(folder: Path, plugin_id: str, name: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return write_plugin(folder, name or plugin_id, CODE, id=plugin_id)

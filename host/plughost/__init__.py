@@ -12,6 +12,7 @@ from plughost_protocol import __version__
 
 if TYPE_CHECKING:
     from .blocking import BlockingHost
+    from .catalog.discovery import Discovered, Found, Refused, discover
     from .config import (
         GRANT_ALL_ASKED,
         HealthConfig,
@@ -106,10 +107,12 @@ __all__ = [
     "CommandTimeout",
     "ConfigError",
     "Configured",
+    "Discovered",
     "Embedder",
     "Event",
     "EventRefused",
     "EventsConfig",
+    "Found",
     "Health",
     "HealthConfig",
     "HealthStatus",
@@ -149,6 +152,7 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "Rates",
+    "Refused",
     "ReloadOutcome",
     "Restart",
     "Sandbox",
@@ -178,6 +182,7 @@ __all__ = [
     "WorkerDied",
     "WorkerExit",
     "__version__",
+    "discover",
     "load_config",
     "load_grants",
 ]
@@ -186,6 +191,7 @@ __all__ = [
 # at run time; a test holds it against the imports above.
 _HOMES = {
     "blocking": "BlockingHost",
+    "catalog.discovery": "Discovered Found Refused discover",
     "config": (
         "GRANT_ALL_ASKED HealthConfig HostConfig Layer Limits PluginConfig Restart Sandbox "
         "SecretText Totals"

@@ -9,6 +9,7 @@ from typing import Any, Self
 from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from plughost.catalog.discovery import Discovered
 from plughost.config import HostConfig
 from plughost.exchange.calls import CallContext, Outcome
 from plughost.exchange.events.event import Event
@@ -42,10 +43,11 @@ class BlockingHost:
         folders: Iterable[str | PathLike[str]] | None = None,
         config: HostConfig | None = None,
         *,
+        there: Discovered | None = None,
         on_log: Callable[[LogEntry], None] | None = None,
         on_hot_reload: Callable[[ReloadOutcome], None] | None = None,
     ) -> None:
-        self._host = Host(folders, config, on_log=on_log, on_hot_reload=on_hot_reload)
+        self._host = Host(folders, config, there=there, on_log=on_log, on_hot_reload=on_hot_reload)
         self._stack = ExitStack()
         self._portal: BlockingPortal
 

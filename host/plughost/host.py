@@ -8,6 +8,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from plughost.catalog.activation import Activation
+from plughost.catalog.discovery import Discovered
 from plughost.config import HostConfig
 from plughost.errors import HostMisuse, PlughostError
 from plughost.exchange.calls import CallContext, Outcome
@@ -47,7 +48,8 @@ class Host:
     ...     await host.call("text-tools.count", {"text": "three small words"})
 
     A plugin that does not start is in `error` and keeps nothing else from running; `problems`
-    says why. Works on asyncio and on trio.
+    says why. `there` is what `discover` has found in them: then they are not searched again, but
+    with hot reload. Works on asyncio and on trio.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Host:
         folders: Iterable[str | PathLike[str]] | None = None,
         config: HostConfig | None = None,
         *,
+        there: Discovered | None = None,
         on_log: Callable[[LogEntry], None] | None = None,
         on_hot_reload: Callable[[ReloadOutcome], None] | None = None,
     ) -> None:
@@ -65,7 +68,7 @@ class Host:
         self.grants = self.config.grants
         """What is granted to what is loaded from now on; what runs keeps what it has."""
         places = None if folders is None else [Path(folder) for folder in folders]
-        self._roster = Roster(places, on_log)
+        self._roster = Roster(places, there, on_log)
         self._plugins = self._roster.plugins
         self._commands = Commands(self._roster, self._tell_reload_failed)
         self.source_changes = SourceChanges(

@@ -8,7 +8,6 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from plughost.catalog.discovery import discover
 from plughost.catalog.granted_paths import protected_paths
 from plughost.config import HostConfig
 from plughost.exchange.calls import Caller
@@ -133,7 +132,7 @@ class Runtime:
             hot = hot_reloader(config.hot_reload, roster, changes, reactor)
             if hot is not None:
                 await hot.prepare()
-            there = await anyio.to_thread.run_sync(discover, roster.folders)
+            there = await roster.look(anew=hot is not None)
             runtime = cls(config, roster, bus, hooks, reactor, hot)
             roster.fill(runtime._surroundings(groups, grants), there)
             for service in runtime.services:

@@ -251,7 +251,8 @@ def _main_problems(name: str, folder: Path) -> list[str]:
     try:
         if not main.is_file():
             return [f"main: there is no file {name!r} in {folder}"]
-        if not main.resolve().is_relative_to(folder.resolve()):
+        leads_on = name != main.name or main.is_symlink()
+        if leads_on and not main.resolve().is_relative_to(folder.resolve()):
             return [f"main: {name!r} leads out of the plugin's folder"]
     except (OSError, RuntimeError, ValueError) as exc:  # a NUL in it, a loop, a closed folder
         return [f"main: {name!r} cannot be looked at: {exc}"]

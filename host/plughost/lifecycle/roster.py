@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
-from plughost.catalog.discovery import Discovered, Found, Refused
+from plughost.catalog.discovery import Discovered, Found, Refused, discover
 from plughost.catalog.start_order import Need, StartOrder, start_order
 from plughost.errors import CallTimeout, HostMisuse, NotRunning, StartFailed, UnknownPlugin
 from plughost.rpc.worker import Worker
@@ -27,21 +28,31 @@ class Roster:
     """All plugins by id, whatever their state."""
 
     def __init__(
-        self, folders: Sequence[Path] | None, on_log: Callable[[LogEntry], None] | None = None
+        self,
+        folders: Sequence[Path] | None,
+        there: Discovered | None = None,
+        on_log: Callable[[LogEntry], None] | None = None,
     ) -> None:
         self.plugins: dict[str, HostedPlugin] = {}
         self.refused: list[Refused] = []
         """What is no acceptable plugin."""
         self.folders = folders
         """Where they are looked for; None for the search path."""
+        self._there = there
         self.is_closing = False
         """Whether the host stops: nothing is started any more."""
         self._on_log = on_log
         self._surroundings: Surroundings | None = None
 
+    async def look(self, *, anew: bool) -> Discovered:
+        """What is in the folders; what was found before the host was made, unless `anew`."""
+        if self._there is None or anew:
+            return await anyio.to_thread.run_sync(discover, self.folders)
+        return self._there
+
     def fill(self, surroundings: Surroundings, there: Discovered) -> None:
         """Take what there is."""
-        self._surroundings = surroundings
+        self._surroundings, self._there = surroundings, None
         found, self.refused = there
         for plugin in found:
             self.add(plugin)

@@ -7,10 +7,10 @@ import sys
 import termios
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from plughost.catalog.asks import Ask
-from plughost.catalog.discovery import Found
+from plughost.catalog.discovery import Discovered, Found
 from plughost.catalog.granted_paths import path_problem, protected_paths
 from plughost.policy.policy import Policy
 from plughost.settings.files import GrantFiles, find_grant_files
@@ -23,15 +23,24 @@ from .output import Cell, Output
 from .problems import Problem
 from .ungranted import Ungranted
 
-__all__ = ["settle_grants"]
+__all__ = ["Settled", "settle_grants"]
 
 _ANSWERS: Final = ("y", "yes", "v", "view", "view all")
 
 
+class Settled(NamedTuple):
+    """What may run."""
+
+    grants: dict[str, tuple[str, ...]]
+    """Those that a person has just given included."""
+    there: Discovered | None
+    """What is in the folders; None if that is to be looked for again, since time has passed."""
+
+
 def settle_grants(
     output: Output, folders: Sequence[Path], file: Path | None, state: Path | None
-) -> dict[str, tuple[str, ...]] | None:
-    """The grants to run these plugins with, those that a person has just given among them.
+) -> Settled | None:
+    """The grants to run these plugins with.
 
     `state` is where plugins' data will be, if that is configured: none is granted that folder.
     None if something is not granted and nobody is there to ask: that has been told.
@@ -39,14 +48,15 @@ def settle_grants(
     files = find_grant_files(folders, file)
     grants = files.merged()
     waiting: dict[str, Ungranted] = {}
-    plugins = {plugin.manifest.id: plugin for plugin in look_in(folders).found}
+    there = look_in(folders)
+    plugins = {plugin.manifest.id: plugin for plugin in there.found}
     for plugin_id, plugin in plugins.items():
         missing = Policy(plugin_id, plugin.manifest.asks(), grants).missing
         item = Ungranted(plugin_id, missing, folders, file)
         if item.needed:
             waiting[plugin_id] = item
     if not waiting:
-        return grants
+        return Settled(grants, there)
     if output.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         _refuse(output, list(waiting.values()))
         return None
@@ -54,7 +64,7 @@ def settle_grants(
     protected = protected_paths(roots, state, files.target)
     for plugin_id, item in waiting.items():
         _ask(output, plugins[plugin_id], item, files, protected)
-    return find_grant_files(folders, file).merged()
+    return Settled(find_grant_files(folders, file).merged(), None)
 
 
 def _refuse(output: Output, waiting: Sequence[Ungranted]) -> None:

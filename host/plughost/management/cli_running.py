@@ -131,13 +131,14 @@ def _run(given: "Options", socket: Path | None, *, quiet: bool, json: bool, dev:
     output = Output(json=json, debug=Settings.debug)
     configuration = Configuration.read(output, given)
     config = configuration.host()
-    grants = settle_grants(output, configuration.folders, given.file, config.state_folder)
-    if grants is None:
+    settled = settle_grants(output, configuration.folders, given.file, config.state_folder)
+    if settled is None:
         raise typer.Exit(ExitCode.PERMISSION)
     warn_of_waived(output, config.sandbox)
     options = RunOptions(
         configuration.folders,
-        replace(config, grants=grants),
+        replace(config, grants=settled.grants),
+        settled.there,
         socket or configuration.command.socket,
         quiet,
         given.file,

@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from plughost.catalog.discovery import Discovered
 from plughost.config import HostConfig
 from plughost.errors import ConfigError
 from plughost.host import Host
@@ -55,6 +56,8 @@ class RunOptions:
 
     folders: Sequence[Path]
     config: HostConfig
+    there: Discovered | None
+    """What is in the folders, if it is known."""
     socket: Path | None
     quiet: bool
     file: Path | None
@@ -81,6 +84,7 @@ async def run_host(output: Output, options: RunOptions) -> ExitCode:
                 async with Host(
                     options.folders or None,
                     options.config,
+                    there=options.there,
                     on_log=journal.write,
                     on_hot_reload=run.on_change,
                 ) as host:
