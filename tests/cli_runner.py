@@ -239,6 +239,12 @@ def under_a_terminal(*arguments: object, socket: Path) -> str:
     return seen.decode()
 
 
+def _sit_before(terminal: int) -> None:
+    """Make it the controlling terminal, where Ctrl-C is a key like any other."""
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who runs the tests in the background ignores it
+
+
 class Terminal:
     """A command that a person sits before."""
 
@@ -260,8 +266,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            # Its controlling terminal, so that Ctrl-C is a key like any other.
-            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: _sit_before(theirs),
         )
         os.close(theirs)
         self._ours = ours

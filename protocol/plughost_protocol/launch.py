@@ -97,7 +97,8 @@ class StrayKilled(Struct, frozen=True, array_like=True, tag=5):
 
 
 _BOOT: Final = """
-import sys
+import gc, sys
+gc.disable()  # it would look through all that is imported again and again, and find nothing
 paths = {paths!r}
 sys.path[:0] = paths
 # msgspec imports it wherever it lies about, and does without: a tenth of the whole start.

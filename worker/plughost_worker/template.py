@@ -59,7 +59,7 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
     wanted = msgspec.msgpack.decode(confinement, type=TemplateConfinement)
     if wanted.rehearse:
         rehearse()
-    gc.collect()
+        gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after a fork
     host = socket.socket(fileno=host_fd)
     try:

@@ -1,5 +1,6 @@
 """The command `plughost`. What its commands do is imported when they run."""
 
+import gc
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ def main() -> int:
         # A terminal that cannot show a character is no reason to fail.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     Settings.debug = False
+    gc.disable()  # until all is imported: it would look through that again and again
     try:
         code = app(standalone_mode=False)
     except BrokenPipeError:

@@ -1,5 +1,6 @@
 """What the commands of `plughost` share: the application, common options, how a command runs."""
 
+import gc
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -108,4 +109,6 @@ def finish(json: bool, command: Callable[[Output], Coroutine[Any, Any, ExitCode]
 
 def leave(json: bool, command: Callable[[Output], ExitCode]) -> NoReturn:
     """Run a command that waits for nothing, and exit with its code."""
+    gc.freeze()
+    gc.enable()
     raise typer.Exit(command(Output(json=json, debug=Settings.debug)))
