@@ -1,10 +1,9 @@
 """`api.events`: what happens in the application and in other plugins, and telling of one's own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
-from msgspec import Raw, convert
+from msgspec import Raw, Struct, convert
 from msgspec.msgpack import Decoder
 
 from plughost_protocol import decode_value, encode
@@ -38,8 +37,7 @@ M = TypeVar("M", bound=Callable[[Any, Any], object])
 _decode: Final = Decoder(WireEvent).decode
 
 
-@dataclass(frozen=True, slots=True)
-class EventOptions:
+class EventOptions(Struct, frozen=True):
     """What `@plugin.on` and `@on` say of a handler; see `Events.on`."""
 
     pattern: str

@@ -1,10 +1,9 @@
 """`api.hooks`: take part in what the host does: events, calls of tools, its start and its end."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
-from msgspec import Raw, convert
+from msgspec import Raw, Struct, convert
 from msgspec.msgpack import Decoder
 
 from plughost_protocol import decode_value, encode
@@ -55,8 +54,7 @@ _decode_event: Final = Decoder(WireEvent).decode
 _decode_call: Final = Decoder(WireToolCall).decode
 
 
-@dataclass(frozen=True, slots=True)
-class HookOptions:
+class HookOptions(Struct, frozen=True):
     """What `@plugin.hook` and `@hook` say of a handler; see `Hooks.register`."""
 
     name: HookName

@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypedDict, Unpack
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -244,6 +243,8 @@ def _params(
         if not any(name.lower() == "content-type" for name, _ in pairs):
             pairs.append(("Content-Type", "application/json"))
     if params:
+        from urllib.parse import urlencode  # a worker's start does not wait for it
+
         url = url.partition("#")[0]
         url += ("&" if "?" in url else "?") + urlencode(params, doseq=True)
     return {

@@ -1,11 +1,11 @@
 """`api.scheduler`: functions that the host has run again and again."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
+from msgspec import Struct
 
 from plughost_protocol.scheduler import TaskInfo
 
@@ -144,14 +144,13 @@ def _when(name: str, when: When) -> dict[str, Any]:
     return {"every": float(when)}
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
+class TaskOptions(Struct, frozen=True):
     """What `@plugin.task` says of a task."""
 
     when: When | None = None
     """None declares the handler alone: `api.scheduler.schedule` finds it by its name."""
     name: str | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = {}
     """As `Scheduler.schedule` takes them."""
 
 

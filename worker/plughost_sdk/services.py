@@ -2,11 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from plughost_protocol import encode
 from plughost_protocol.services import (
@@ -34,8 +33,7 @@ __all__ = ["Service", "ServiceInfo", "ServiceOptions", "Services", "service", "s
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceOptions:
+class ServiceOptions(Struct, frozen=True):
     """What a decorator says of a method of a service, or of a class with the methods of one."""
 
     service: str
@@ -143,7 +141,9 @@ class Services(HostPart):
         for target, options in declared:
             methods, description = offers.get(options.service, ([], ""))
             if inspect.isclass(target):
-                common = replace(options.method, name=None, description=None, input_schema=None)
+                common = msgspec.structs.replace(
+                    options.method, name=None, description=None, input_schema=None
+                )
                 methods += _methods_of(target(), common)
                 description = options.method.description or inspect.getdoc(target) or ""
             else:

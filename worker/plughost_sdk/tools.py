@@ -3,11 +3,10 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints, overload
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, Struct
 
 from plughost_protocol import ToolSpec
 
@@ -21,8 +20,7 @@ Handler: TypeAlias = Callable[..., Any]
 F = TypeVar("F", bound=Handler)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolOptions:
+class ToolOptions(Struct, frozen=True):
     """What a decorator says of a tool; None leaves it to the function."""
 
     name: str | None = None

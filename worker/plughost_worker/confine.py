@@ -172,16 +172,16 @@ def _enter_view(view: View) -> None:
         kernel.mount("tmpfs", _BASE + "/tmp", "tmpfs", _NO_PROGRAMS, size)  # noqa: S108
     for path, target in view.links.items():
         with _layer("mounts", f"link {path}"):
-            _make_folder(os.path.dirname(_BASE + path), made)  # noqa: PTH120
-            os.symlink(target, _BASE + path)  # noqa: PTH211
+            _make_folder(os.path.dirname(_BASE + path), made)
+            os.symlink(target, _BASE + path)
     for bind in view.binds:
         with _layer("mounts", f"bind {bind.path}"):
             attributes = _DEVICE if bind.device else _WRITABLE if bind.writable else _READ_ONLY
             _bind(bind.path, attributes, made)
     for path, text in view.files.items():
         with _layer("mounts", f"write {path}"):
-            _make_folder(os.path.dirname(_BASE + path), made)  # noqa: PTH120
-            with open(_BASE + path, "w", encoding="utf-8") as file:  # noqa: PTH123
+            _make_folder(os.path.dirname(_BASE + path), made)
+            with open(_BASE + path, "w", encoding="utf-8") as file:
                 file.write(text)
     with _layer("mounts", "make it the root"):
         kernel.pivot_root(_BASE)
@@ -194,9 +194,9 @@ def _make_folder(path: str, made: set[str]) -> None:
     if path in made:
         return
     made.add(path)
-    _make_folder(os.path.dirname(path), made)  # noqa: PTH120
+    _make_folder(os.path.dirname(path), made)
     with suppress(FileExistsError):  # within a folder that is bound, or behind a link
-        os.mkdir(path)  # noqa: PTH102
+        os.mkdir(path)
 
 
 def _bind(path: str, attributes: int, made: set[str]) -> None:
@@ -205,8 +205,8 @@ def _bind(path: str, attributes: int, made: set[str]) -> None:
         target = _BASE + path
         if stat.S_ISDIR(os.fstat(source).st_mode):
             _make_folder(target, made)
-        elif not os.path.exists(target):  # noqa: PTH110
-            _make_folder(os.path.dirname(target), made)  # noqa: PTH120
+        elif not os.path.exists(target):
+            _make_folder(os.path.dirname(target), made)
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
         kernel.bind_mount(source, target, attributes)
     finally:

@@ -7,7 +7,6 @@ import sys
 import traceback
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -42,11 +41,10 @@ class LoadFailed(Exception):
 
 def load_plugin(root: str, main: str, manifest: Manifest) -> Plugin:
     """The plugin of an entry file. Whatever its module raises comes through."""
-    # Strings: pathlib's first use costs a worker 0.2 MB.
-    path = os.path.join(root, main)  # noqa: PTH118
-    name = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
+    path = os.path.join(root, main)
+    name = os.path.splitext(os.path.basename(path))[0]
     # Its own folder comes first, so that `import helpers` finds the plugin's own module.
-    for folder in dict.fromkeys((os.path.dirname(path), root)):  # noqa: PTH120
+    for folder in dict.fromkeys((os.path.dirname(path), root)):
         sys.path.insert(0, folder)
     source = SourceFileLoader(name, path)
     spec = ModuleSpec(name, source, origin=path)
@@ -111,7 +109,7 @@ def one_line(exc: BaseException) -> str:
         return told
     frames = _plugin_frames(exc)
     if frames:
-        told += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+        told += f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})"
     return told
 
 
@@ -160,7 +158,7 @@ def _columns(frame: traceback.FrameSummary) -> tuple[int, int]:
     return character(frame.colno), character(frame.end_colno or 0) if same_line else 0
 
 
-_OWN: Final = (str(Path(__file__).parent), "<frozen importlib")
+_OWN: Final = (os.path.dirname(__file__), "<frozen importlib")
 
 
 def _plugin_frames(exc: BaseException) -> list[traceback.FrameSummary]:

@@ -158,10 +158,10 @@ def _mounts(asked: ProbeRequest) -> _Notes:
         raise _Skipped("not asked for")
     apply(Confinement([], namespaces=asked.worker.namespaces, view=view))
     wanted = [*view.links, *view.files, *(bind.path for bind in view.binds), "/tmp"]  # noqa: S108
-    if strange := set(os.listdir("/")) - {path.split("/")[1] for path in wanted}:  # noqa: PTH208
+    if strange := set(os.listdir("/")) - {path.split("/")[1] for path in wanted}:
         raise _NotHeld(f"/ shows {', '.join(sorted(strange))}")
     with _refused("making a folder in /"):
-        os.mkdir("/plughost-probe")  # noqa: PTH102
+        os.mkdir("/plughost-probe")
     Path("/tmp/plughost-probe").write_bytes(b"goes with the namespace")  # noqa: S108
     return ()
 
@@ -181,7 +181,7 @@ def _landlock(asked: ProbeRequest) -> _Notes:
         apply(Confinement([], landlock=rules))
         notes = ["files"]
         with _refused("listing /"):
-            os.listdir("/")  # noqa: PTH208
+            os.listdir("/")
         if rules.handled_net and port:
             with _refused("connecting by TCP"):
                 _connect(socket.AF_INET, ("127.0.0.1", port))
@@ -367,7 +367,7 @@ def _together_in_worker(asked: ProbeRequest) -> _Notes:
         made.close()
     seal(asked.worker)
     try:
-        os.listdir(asked.working_folder)  # noqa: PTH208
+        os.listdir(asked.working_folder)
         Path(os.__file__).read_bytes()
     except OSError as exc:
         who = f"as user {os.getuid()}, whom a folder above keeps out"

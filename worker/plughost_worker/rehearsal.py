@@ -35,7 +35,7 @@ _ID: Final = "rehearsal"
 _MESSAGES: Final[tuple[Message, ...]] = (
     Welcome(
         1,
-        os.path.dirname(__file__),  # noqa: PTH120
+        os.path.dirname(__file__),
         "rehearsed.py",
         {"id": _ID, "name": _ID, "version": "1.0.0"},
         {},

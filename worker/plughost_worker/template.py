@@ -228,8 +228,8 @@ def _children(known: dict[int, str]) -> dict[int, str]:
     """
     pids = {number: pid for pid, number in known.items()}
     try:
-        own = os.readlink("/proc/self")  # noqa: PTH115
-        with open(f"/proc/self/task/{own}/children", encoding="ascii") as file:  # noqa: PTH123
+        own = os.readlink("/proc/self")
+        with open(f"/proc/self/task/{own}/children", encoding="ascii") as file:
             return {
                 pids.get(number) or _own_number(number): number for number in file.read().split()
             }
@@ -243,7 +243,7 @@ def _number_outside(pid: int) -> int:
 
 def _own_number(number: str) -> int:
     # One that is dead is still there: nobody but us reaps it.
-    with open(f"/proc/{number}/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+    with open(f"/proc/{number}/status", encoding="ascii", errors="replace") as file:
         for line in file:
             if line.startswith("NSpid:"):
                 return int(line.split()[-1])
@@ -252,7 +252,7 @@ def _own_number(number: str) -> int:
 
 def _command(number: str) -> str:
     try:
-        with open(f"/proc/{number}/cmdline", "rb") as file:  # noqa: PTH123
+        with open(f"/proc/{number}/cmdline", "rb") as file:
             return file.read(200).replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
