@@ -17,7 +17,7 @@ __all__ = ["Templates"]
 
 _Kind: TypeAlias = tuple[Interpreter, Sandbox]
 
-_SPARE_AFTER: Final = 1.0  # seconds without a start; until then there is more urgent work
+_SPARE_AFTER: Final = 2.0  # seconds without a start; until then there is more urgent work
 
 
 class Templates:
