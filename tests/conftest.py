@@ -20,6 +20,14 @@ def trusting(**settings: Any) -> HostConfig:
     return HostConfig(grants=GRANT_ALL_ASKED, **settings)
 
 
+def sharing(**settings: Any) -> HostConfig:
+    """The same with one template process for all plugins, where that is not the subject either.
+
+    For hosts with many plugins, or many versions of one: each has its own process by default.
+    """
+    return trusting(shared_template=True, **settings)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Examples that Hypothesis keeps are no part of the repository.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from plughost import Host, HostConfig, Limits, State
 
-from .conftest import trusting
+from .conftest import sharing
 from .event_plugins import UNLIMITED, eventually
 
 COUNTS = """
@@ -58,7 +58,7 @@ LISTENS = """
 
 def lazy(tmp_path: Path, **limits: Any) -> HostConfig:
     limits.setdefault("idle_after", 1000.0)
-    return trusting(state_folder=tmp_path / "state", rates=UNLIMITED, limits=Limits(**limits))
+    return sharing(state_folder=tmp_path / "state", rates=UNLIMITED, limits=Limits(**limits))
 
 
 async def learned(host: Host) -> None:

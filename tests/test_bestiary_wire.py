@@ -215,18 +215,19 @@ async def test_calls_to_a_worker_that_does_not_read_are_refused_beyond_a_bound()
     async with zoo("never_reads", limits=limits) as host:
         errors: list[PlughostError] = []
 
-        async def call(tool: str, **params: object) -> None:
+        async def call(tool: str, timeout: float, **params: object) -> None:
+            context = CallContext(timeout=timeout)
             with pytest.raises(PlughostError) as caught:
-                await host.call(f"never-reads.{tool}", params, context=CallContext(timeout=1.0))
+                await host.call(f"never-reads.{tool}", params, context=context)
             errors.append(caught.value)
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call, "block")
+            tasks.start_soon(call, "block", 4.0)  # the others end before it does
             worker = host.plugin("never-reads").worker
             await until(lambda: worker is not None and worker.channel.has_acknowledged_calls())
             async with anyio.create_task_group() as many:
                 for _ in range(8):
-                    many.start_soon(lambda: call("take", data=os.urandom(1 << 20)))
+                    many.start_soon(lambda: call("take", 1.0, data=os.urandom(1 << 20)))
         overloaded = [error for error in errors if isinstance(error, Overloaded)]
         assert 2 <= len(overloaded) <= 4
         assert "bytes that its worker does not read up to its limit" in str(overloaded[0])

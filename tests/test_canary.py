@@ -29,7 +29,7 @@ from plughost import (
     WorkerDied,
 )
 
-from .conftest import trusting
+from .conftest import sharing
 from .event_plugins import BOTH
 from .swap_plugins import ANSWERS, HOLDS, Versions
 
@@ -79,7 +79,7 @@ def versions(tmp_path: Path) -> Versions:
 
 @pytest.mark.parametrize(("share", "every"), [(0.1, 10), (0.5, 2), (1.0, 1)])
 async def test_the_share_is_exact(versions: Versions, share: float, every: int) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         versions.write(2)
         await host.reload("demo", canary=Canary(share=share, calls=1000))
         seen = [await version(host) for _ in range(40)]
@@ -87,7 +87,7 @@ async def test_the_share_is_exact(versions: Versions, share: float, every: int) 
 
 
 async def test_a_share_that_no_float_is_exact_for_is_exact(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         versions.write(2)
         await host.reload("demo", canary=Canary(share=0.29, calls=1000))
         seen = Counter([await version(host) for _ in range(300)])
@@ -96,7 +96,7 @@ async def test_a_share_that_no_float_is_exact_for_is_exact(versions: Versions) -
 
 async def test_one_user_sees_one_version(versions: Versions) -> None:
     users = [f"user-{number}" for number in range(200)]
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         versions.write(2)
         await host.reload("demo", canary=Canary(share=0.25, calls=1000))
         first = [await version(host, user=user) for user in users]
@@ -128,7 +128,7 @@ async def test_calls_of_plugins_and_calls_that_hooks_see_take_part(versions: Ver
         seen.append(request.tool)
 
     seen: list[str] = []
-    async with Host([versions.root.parent], trusting(rates=QUICK)) as host:
+    async with Host([versions.root.parent], sharing(rates=QUICK)) as host:
         versions.write(2)
         await host.reload("demo", canary=Canary(share=0.25, calls=1000))
         nested = [(await host.call("caller.ask", {"number": 1}))[1] for _ in range(8)]
@@ -146,7 +146,7 @@ async def test_calls_of_plugins_and_calls_that_hooks_see_take_part(versions: Ver
 
 @BOTH
 async def test_a_good_version_is_promoted_by_itself(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         async with host.events.subscribe("plugin:*") as events:
             versions.write(2)
@@ -176,7 +176,7 @@ async def test_a_good_version_is_promoted_by_itself(versions: Versions) -> None:
 async def test_a_bad_version_is_rolled_back_as_soon_as_it_cannot_be_saved(
     versions: Versions,
 ) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         async with host.events.subscribe("plugin:canary_rolled_back") as events:
             versions.write(2, RAISES)
@@ -199,7 +199,7 @@ async def test_a_bad_version_is_rolled_back_as_soon_as_it_cannot_be_saved(
 
 
 async def test_too_few_calls_in_the_time_promote_nothing(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2)
         await host.reload("demo", canary=Canary(share=1.0, seconds=0.5))
@@ -210,7 +210,7 @@ async def test_too_few_calls_in_the_time_promote_nothing(versions: Versions) -> 
 
 
 async def test_a_version_that_does_not_load_is_never_on_trial(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2, "raise ValueError('no such luck')")
         with pytest.raises(StartFailed, match="no such luck"):
@@ -221,7 +221,7 @@ async def test_a_version_that_does_not_load_is_never_on_trial(versions: Versions
 
 async def test_a_canary_that_stops_responding_is_rolled_back(versions: Versions) -> None:
     limits = Limits(unresponsive_after=0.5, grace=0.5, call_timeout=30.0)
-    async with Host([versions.root], trusting(limits=limits)) as host:
+    async with Host([versions.root], sharing(limits=limits)) as host:
         plugin = host.plugin("demo")
         versions.write(2, SLEEPS)
         await host.reload("demo", canary=Canary(share=1.0))
@@ -245,7 +245,7 @@ async def test_a_canary_that_dies_loses_no_call_that_was_not_sent_or_is_idempote
     versions: Versions,
 ) -> None:
     again = IDEMPOTENT
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(1, ANSWERS.replace("@plugin.tool", again))
         await host.reload("demo")
@@ -287,7 +287,7 @@ async def test_calls_that_a_dead_canary_was_never_sent_are_answered_by_the_old_v
     versions: Versions,
 ) -> None:
     versions.write(1, MEASURES)
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2, MEASURES)
         await host.reload("demo", canary=Canary(share=1.0))
@@ -318,7 +318,7 @@ async def test_calls_that_a_dead_canary_was_never_sent_are_answered_by_the_old_v
 async def test_a_call_that_a_canary_died_with_ends_as_it_would_without_one(
     versions: Versions,
 ) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2, DIES)
         await host.reload("demo", canary=Canary(share=1.0))
@@ -336,7 +336,7 @@ async def test_a_call_that_is_tried_again_is_checked_by_the_other_versions_schem
     new = DIES.replace("@plugin.tool", IDEMPOTENT).replace(
         "(number: int)", "(number: int, loud: bool = False)"
     )
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(1, old)
         await host.reload("demo")
@@ -350,7 +350,7 @@ async def test_a_call_that_is_tried_again_is_checked_by_the_other_versions_schem
 
 async def test_a_canary_over_its_memory_limit_is_rolled_back(versions: Versions) -> None:
     eats = ANSWERS.replace("    return", "    len(b'x' * (1024 * 1024 * 1024))\n    return")
-    async with Host([versions.root], trusting(limits=Limits(memory="128MB"))) as host:
+    async with Host([versions.root], sharing(limits=Limits(memory="128MB"))) as host:
         plugin = host.plugin("demo")
         versions.write(2, eats)
         await host.reload("demo", canary=Canary(share=1.0))
@@ -364,7 +364,7 @@ async def test_a_canary_over_its_memory_limit_is_rolled_back(versions: Versions)
 async def test_the_version_that_runs_may_die_and_the_trial_goes_on(versions: Versions) -> None:
     new = Versions(versions.root.parent.parent / "releases")
     new.write(2)
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         await host.reload("demo", canary=Canary(share=0.5, calls=1000, path=new.root))
         assert plugin.pid is not None
@@ -382,7 +382,7 @@ async def test_a_version_that_runs_and_stays_down_takes_its_canary_along(
 ) -> None:
     new = Versions(versions.root.parent.parent / "releases")
     new.write(2)
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         await host.reload("demo", canary=Canary(share=0.5, calls=1000, path=new.root))
         versions.write(1, "raise ValueError('broken meanwhile')")
@@ -402,7 +402,7 @@ async def test_callers_lose_no_call_and_get_none_twice_through_a_promotion_and_a
     versions: Versions,
 ) -> None:
     callers, over, calls = 64, False, 0
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         newest = 1
 
@@ -438,7 +438,7 @@ async def test_callers_lose_no_call_and_get_none_twice_through_a_promotion_and_a
 
 
 async def test_the_schema_of_the_version_that_takes_a_call_checks_it(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2, ANSWERS.replace("number: int", "number: str"))
         await host.reload("demo", canary=Canary(share=0.5, calls=1000))
@@ -455,7 +455,7 @@ async def test_the_schema_of_the_version_that_takes_a_call_checks_it(versions: V
 async def test_tools_of_one_version_only_are_called_in_that_one(versions: Versions) -> None:
     both = "\n@plugin.tool\nasync def NAME() -> int:\n    return VERSION\n"
     versions.write(1, ANSWERS + both.replace("NAME", "dropped"))
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         versions.write(2, ANSWERS + both.replace("NAME", "added"))
         await host.reload("demo", canary=Canary(share=1.0, calls=1000))
         assert sorted(host.tools) == ["demo.dropped", "demo.version"]
@@ -484,7 +484,7 @@ async def items():
 @BOTH
 async def test_a_stream_that_began_on_a_canary_ends_there(versions: Versions) -> None:
     versions.write(1, STREAMS)
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2, STREAMS)
         await host.reload("demo", canary=Canary(share=1.0, calls=1000))
@@ -503,7 +503,7 @@ async def test_a_call_that_a_canary_has_when_it_is_rolled_back_ends_there(tmp_pa
     versions = Versions(tmp_path, permissions=stores)
     versions.write(1, HOLDS)
     results = []
-    async with Host([tmp_path], trusting(rates=QUICK)) as host:
+    async with Host([tmp_path], sharing(rates=QUICK)) as host:
         plugin = host.plugin("demo")
         versions.write(2, HOLDS)
         await host.reload("demo", canary=Canary(share=1.0, calls=1000))
@@ -531,7 +531,7 @@ async def test_a_call_that_a_canary_has_when_it_is_rolled_back_ends_there(tmp_pa
 
 @BOTH
 async def test_commands_end_a_trial_and_say_so(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2)
         await host.reload("demo", canary=LONG)
@@ -576,7 +576,7 @@ async def test_commands_end_a_trial_and_say_so(versions: Versions) -> None:
 
 
 async def test_a_worker_is_not_recycled_while_a_version_is_on_trial(versions: Versions) -> None:
-    async with Host([versions.root], trusting(limits=Limits(recycle_calls=3))) as host:
+    async with Host([versions.root], sharing(limits=Limits(recycle_calls=3))) as host:
         plugin = host.plugin("demo")
         versions.write(2)
         # Long enough for two looks at whether it is to be recycled.
@@ -592,7 +592,7 @@ async def test_a_worker_is_not_recycled_while_a_version_is_on_trial(versions: Ve
 
 
 async def test_a_version_is_promoted_and_rolled_back_by_hand(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         for act in (host.promote, host.roll_back):
             with pytest.raises(HostMisuse, match="no canary of plugin 'demo' runs"):
@@ -610,7 +610,7 @@ async def test_a_version_is_promoted_and_rolled_back_by_hand(versions: Versions)
 
 
 async def test_files_that_have_changed_since_are_not_promoted(versions: Versions) -> None:
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2)
         await host.reload("demo", canary=LONG)
@@ -632,7 +632,7 @@ async def test_the_new_version_may_lie_elsewhere(versions: Versions, tmp_path: P
     new = Versions(tmp_path / "releases")
     new.write(2)
     Versions(tmp_path / "others", "other").write(1)
-    async with Host([versions.root], trusting()) as host:
+    async with Host([versions.root], sharing()) as host:
         plugin = host.plugin("demo")
         with pytest.raises(HostMisuse, match="there is no plugin 'demo' in"):
             await host.reload("demo", canary=Canary(path=tmp_path / "others"))
@@ -646,7 +646,7 @@ async def test_the_new_version_may_lie_elsewhere(versions: Versions, tmp_path: P
 
 async def test_without_an_event_loop_it_is_the_same(versions: Versions) -> None:
     def run() -> None:
-        with BlockingHost([versions.root], trusting()) as host:
+        with BlockingHost([versions.root], sharing()) as host:
             versions.write(2)
             host.reload("demo", canary=Canary(share=1.0))
             assert host.call("demo.version", {"number": 1}) == [1, 2]
@@ -701,7 +701,7 @@ NEEDS = ["tools:register", "events:subscribe", "scheduler:write"]
 async def test_what_others_see_of_a_plugin_is_the_version_that_runs(tmp_path: Path) -> None:
     versions = Versions(tmp_path, permissions=NEEDS)
     versions.write(1, REGISTERS)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         versions.write(2, REGISTERS)
         await host.reload("demo", canary=Canary(share=0.5, calls=1000))
         await host.emit("news.one")
@@ -721,7 +721,7 @@ async def test_what_others_see_of_a_plugin_is_the_version_that_runs(tmp_path: Pa
 async def test_in_a_call_a_version_on_trial_registers_nothing_but_tasks(tmp_path: Path) -> None:
     versions = Versions(tmp_path, permissions=NEEDS)
     versions.write(1, REGISTERS)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         versions.write(2, REGISTERS)
         await host.reload("demo", canary=Canary(share=1.0, calls=1000))
         with pytest.raises(ToolError, match=r"this version of plugin 'demo' is on trial"):
@@ -739,7 +739,7 @@ async def test_a_plugin_with_a_version_on_trial_does_not_fall_asleep(tmp_path: P
     new = Versions(tmp_path / "releases", activation=["tool"])
     versions.write(1)
     new.write(2)
-    config = trusting(state_folder=tmp_path / "state", limits=Limits(idle_after=0.2))
+    config = sharing(state_folder=tmp_path / "state", limits=Limits(idle_after=0.2))
     async with Host([versions.root], config) as host:
         assert await version(host) == 1
         async with host.events.subscribe("plugin.*") as events:
@@ -758,7 +758,7 @@ async def test_a_canary_of_a_plugin_that_sleeps_has_it_woken_by_its_calls(tmp_pa
     new = Versions(tmp_path / "releases", activation=["tool"])
     versions.write(1)
     new.write(2)
-    config = trusting(state_folder=tmp_path / "state", limits=Limits(idle_after=1000.0))
+    config = sharing(state_folder=tmp_path / "state", limits=Limits(idle_after=1000.0))
     async with Host([versions.root], config) as host:
         plugin = host.plugin("demo")
         await until(lambda: plugin.state is State.SLEEPING)

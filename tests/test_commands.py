@@ -23,7 +23,7 @@ from plughost import (
     UnknownPlugin,
 )
 
-from .conftest import trusting
+from .conftest import sharing
 from .event_plugins import BOTH
 from .swap_plugins import Versions
 
@@ -49,7 +49,7 @@ async def test_a_folder_that_has_come_is_loaded_and_unloaded(tmp_path: Path) -> 
     chain(tmp_path / "first")
     late = Versions(tmp_path / "later", "late", dependencies=["c"])
     late.write(4)
-    async with Host([tmp_path / "first"], trusting()) as host:
+    async with Host([tmp_path / "first"], sharing()) as host:
         with pytest.raises(UnknownPlugin):
             await host.load("late")
         assert await host.load(tmp_path / "later") == ["late"]
@@ -68,7 +68,7 @@ async def test_a_plugin_that_came_into_the_hosts_own_folders_is_found_by_its_id(
     tmp_path: Path,
 ) -> None:
     chain(tmp_path)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         Versions(tmp_path, "new").write(1)
         assert await host.load("new") == ["new"]
         Versions(tmp_path, "newer").write(1)
@@ -78,7 +78,7 @@ async def test_a_plugin_that_came_into_the_hosts_own_folders_is_found_by_its_id(
 
 async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     chain(tmp_path / "first")
-    async with Host([tmp_path / "first"], trusting()) as host:
+    async with Host([tmp_path / "first"], sharing()) as host:
         with pytest.raises(ManifestError, match="holds no plugin"):
             await host.load(tmp_path)
         Versions(tmp_path / "wrong", "wrong").write(1, dependencies=["nothing"])
@@ -112,7 +112,7 @@ async def test_what_is_not_granted_is_not_loaded_until_it_is(tmp_path: Path) -> 
 @BOTH
 async def test_what_others_need_is_unloaded_with_them_or_not_at_all(tmp_path: Path) -> None:
     chain(tmp_path)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         with pytest.raises(StillNeeded, match="is needed by c, b") as caught:
             await host.unload("a")
         assert caught.value.needed_by == ("c", "b")
@@ -131,7 +131,7 @@ async def test_what_others_need_is_unloaded_with_them_or_not_at_all(tmp_path: Pa
 
 async def test_a_command_on_all_goes_in_the_order_of_the_dependencies(tmp_path: Path) -> None:
     made = chain(tmp_path)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         for versions in made.values():
             versions.write(2)
         reloaded = await host.command("reload")
@@ -152,7 +152,7 @@ async def test_a_command_on_all_goes_in_the_order_of_the_dependencies(tmp_path: 
 
 async def test_one_that_fails_keeps_no_other_from_its_command(tmp_path: Path) -> None:
     made = chain(tmp_path)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         made["a"].write(2, "raise ValueError('broken')")
         made["b"].write(2)
         failed, done, unknown = await host.command("reload", ["b", "zzz", "a"])
@@ -166,7 +166,7 @@ async def test_one_that_fails_keeps_no_other_from_its_command(tmp_path: Path) ->
 async def test_a_manifest_that_changes_its_id_changes_nothing(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         versions.write(2, id="other")
         with pytest.raises(ManifestError, match="it is 'other' now, and 'demo' was loaded"):
             await host.reload("demo")
@@ -180,7 +180,7 @@ async def test_a_manifest_that_changes_its_id_changes_nothing(tmp_path: Path) ->
 async def test_a_folder_that_is_gone_is_said_to_be_and_the_rest_goes_on(tmp_path: Path) -> None:
     for name in ("gone", "stays"):
         Versions(tmp_path, name).write(1)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         shutil.rmtree(tmp_path / "gone")
         with pytest.raises(ManifestError, match="/gone: is gone: put it back"):
             await host.reload("gone")
@@ -206,7 +206,7 @@ async def test_a_folder_that_is_gone_is_said_to_be_and_the_rest_goes_on(tmp_path
 async def test_commands_on_one_plugin_are_done_one_after_the_other(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2)
         async with anyio.create_task_group() as tasks:
@@ -226,7 +226,7 @@ async def test_commands_on_one_plugin_are_done_one_after_the_other(tmp_path: Pat
 async def test_a_command_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         plugin = host.plugin("demo")
         versions.write(2, SLEEPS)
         waits: list[str] = []
@@ -259,7 +259,7 @@ async def test_a_command_that_takes_too_long_is_given_up(tmp_path: Path) -> None
 async def test_a_disabled_plugin_is_not_loaded_but_enabled(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
-    async with Host([tmp_path], trusting()) as host:
+    async with Host([tmp_path], sharing()) as host:
         await host.disable("demo")
         with pytest.raises(HostMisuse, match="is disabled: enable it"):
             await host.load("demo")
@@ -276,7 +276,7 @@ async def test_plain_code_has_the_same_commands(tmp_path: Path) -> None:
     versions.write(1)
 
     def run() -> None:
-        with BlockingHost([tmp_path], trusting()) as host:
+        with BlockingHost([tmp_path], sharing()) as host:
             versions.write(2)
             host.reload("demo")
             assert host.call("demo.version", {"number": 1}) == [1, 2]
@@ -303,7 +303,7 @@ async def test_a_host_that_stops_starts_nothing_more(tmp_path: Path) -> None:
             refused.append(str(exc))
 
     async with anyio.create_task_group() as tasks:
-        async with Host([tmp_path], trusting()) as host:
+        async with Host([tmp_path], sharing()) as host:
             versions.write(2, SLEEPS)
             tasks.start_soon(reload, host)
             while len(host.plugin("demo").workers) < 2:

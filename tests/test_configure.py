@@ -16,7 +16,7 @@ from plughost import (
     UnknownPlugin,
 )
 
-from .conftest import MakePlugin, trusting
+from .conftest import MakePlugin, sharing
 
 TAKES = """
 from plughost_sdk import Plugin, tool
@@ -65,7 +65,7 @@ def folder(make_plugin: MakePlugin) -> Path:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_on_configure_takes_values_and_other_plugins_get_a_new_worker(folder: Path) -> None:
-    async with Host([folder], trusting()) as host:
+    async with Host([folder], sharing()) as host:
         pids = {name: host.plugin(name).pid for name in ("takes", "plain")}
         done = await host.configure({"takes": {"days": 5}, "plain": {"city": "Bergen"}})
         assert done == {"takes": Configured.TAKEN, "plain": Configured.RESTARTED}
@@ -82,7 +82,7 @@ async def test_on_configure_takes_values_and_other_plugins_get_a_new_worker(fold
 
 @pytest.mark.anyio
 async def test_an_event_tells_the_names_of_new_values_and_never_a_value(folder: Path) -> None:
-    async with Host([folder], trusting()) as host:
+    async with Host([folder], sharing()) as host:
         await host.configure({"takes": {"days": 5, "city": "Voss"}, "plain": {"days": 5}})
         await host.configure({"takes": {"days": 6}}, replace=True)
         with pytest.raises(InvalidConfig):
@@ -97,7 +97,7 @@ async def test_an_event_tells_the_names_of_new_values_and_never_a_value(folder: 
 
 @pytest.mark.anyio
 async def test_values_that_do_not_fit_change_nothing_anywhere(folder: Path) -> None:
-    async with Host([folder], trusting()) as host:
+    async with Host([folder], sharing()) as host:
         pid = host.plugin("plain").pid
         with pytest.raises(InvalidConfig, match="days must be at most 9") as caught:
             await host.configure({"plain": {"city": "Rome"}, "takes": {"days": 10}})
@@ -114,7 +114,7 @@ async def test_values_that_do_not_fit_change_nothing_anywhere(folder: Path) -> N
 
 @pytest.mark.anyio
 async def test_where_on_configure_raises_a_new_worker_has_the_values(folder: Path) -> None:
-    async with Host([folder], trusting()) as host:
+    async with Host([folder], sharing()) as host:
         assert await host.configure({"takes": {"city": "nowhere"}}) == {
             "takes": Configured.RESTARTED
         }
@@ -127,7 +127,7 @@ async def test_where_on_configure_raises_a_new_worker_has_the_values(folder: Pat
 async def test_where_one_does_not_load_with_its_values_all_have_their_old_ones(
     folder: Path,
 ) -> None:
-    async with Host([folder], trusting()) as host:
+    async with Host([folder], sharing()) as host:
         with pytest.raises(StartFailed, match="not there"):
             await host.configure({"takes": {"days": 7}, "plain": {"city": "bad"}})
         assert (await host.call("takes.seen"))[0] == {"city": "Oslo", "days": 3}
@@ -138,7 +138,7 @@ async def test_where_one_does_not_load_with_its_values_all_have_their_old_ones(
 async def test_a_plugin_in_error_starts_with_values_that_fit(make_plugin: MakePlugin) -> None:
     schema = {"key": {"type": "string", "required": True}}
     folder = make_plugin("plain", PLAIN, config_schema=schema)
-    async with Host([folder], trusting()) as host:
+    async with Host([folder], sharing()) as host:
         assert host.plugin("plain").state is State.ERROR
         assert await host.configure({"plain": {"key": "k"}}) == {"plain": Configured.RESTARTED}
         assert (await host.call("plain.seen"))[0] == {"key": "k"}
@@ -148,7 +148,7 @@ async def test_a_plugin_in_error_starts_with_values_that_fit(make_plugin: MakePl
 async def test_a_disabled_plugin_stays_so_and_has_the_values_when_it_is_enabled(
     folder: Path,
 ) -> None:
-    config = trusting(plugins={"takes": PluginConfig(enabled=False)})
+    config = sharing(plugins={"takes": PluginConfig(enabled=False)})
     async with Host([folder], config) as host:
         await host.plugin("plain").disable()
         done = await host.configure({"takes": {"days": 1}, "plain": {"days": 1}})
@@ -165,18 +165,18 @@ async def test_a_secret_text_reaches_the_plugin_and_nobody_else(make_plugin: Mak
     folder = make_plugin("plain", PLAIN, config_schema=schema)
     own = PluginConfig(config={"key": SecretText("hush-hush-hush")})
     assert "hush" not in repr(own)
-    async with Host([folder], trusting(plugins={"plain": own})) as host:
+    async with Host([folder], sharing(plugins={"plain": own})) as host:
         told = [*host.problems.values(), *(e.message for e in host.plugin("plain").log.entries)]
         assert "does not fit" in told[0]
         assert not [line for line in told if "hush-hush-hush" in line]
     folder = make_plugin("other", PLAIN)
     own = PluginConfig(config={"key": SecretText("hush-hush"), "list": [SecretText("sh")]})
-    async with Host([folder], trusting(plugins={"other": own})) as host:
+    async with Host([folder], sharing(plugins={"other": own})) as host:
         await host.configure({"other": {"more": 1}})
         assert (await host.call("other.seen"))[0] == {"key": "hush-hush", "list": ["sh"], "more": 1}
 
 
 def test_a_blocking_host_configures_too(folder: Path) -> None:
-    with BlockingHost([folder], trusting()) as host:
+    with BlockingHost([folder], sharing()) as host:
         assert host.configure({"takes": {"days": 2}}) == {"takes": Configured.TAKEN}
         assert host.call("takes.seen")[0]["days"] == 2

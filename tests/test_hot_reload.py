@@ -27,7 +27,7 @@ from plughost import (
 )
 from plughost.lifecycle.folder_watch import watch_folders
 
-from .conftest import trusting
+from .conftest import sharing
 from .event_plugins import BOTH
 from .swap_plugins import ANSWERS, HOLDS, Versions
 
@@ -65,7 +65,7 @@ async def watched(
     *folders: Path, config: HostConfig | None = None
 ) -> AsyncIterator[tuple[Host, Outcomes]]:
     outcomes = Outcomes()
-    host = Host(folders, config or trusting(hot_reload=QUICK), on_hot_reload=outcomes.tell)
+    host = Host(folders, config or sharing(hot_reload=QUICK), on_hot_reload=outcomes.tell)
     try:
         async with host:
             yield host, outcomes
@@ -98,7 +98,7 @@ async def test_a_burst_of_writes_is_one_reload(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.write(1)
     # Longer than a loaded machine takes from one write to the next.
-    patient = trusting(hot_reload=HotReload(debounce=1.5))
+    patient = sharing(hot_reload=HotReload(debounce=1.5))
     async with watched(tmp_path, config=patient) as (host, outcomes):
         for number in range(2, 40):
             versions.write(number)
@@ -332,7 +332,7 @@ async def test_only_files_that_the_patterns_name_count(tmp_path: Path) -> None:
     settings = HotReload(
         debounce=0.1, patterns=("*.py", "templates/*.html", "package.json"), ignore=("tests",)
     )
-    async with watched(tmp_path, config=trusting(hot_reload=settings)) as (_, outcomes):
+    async with watched(tmp_path, config=sharing(hot_reload=settings)) as (_, outcomes):
         for name in (
             "notes.txt",
             "index.html",
@@ -354,7 +354,7 @@ async def test_only_the_paths_that_are_named_are_watched(tmp_path: Path) -> None
     for plugin in plugins.values():
         plugin.write(1)
     settings = HotReload(debounce=0.1, paths=(tmp_path / "b",))
-    async with watched(tmp_path, config=trusting(hot_reload=settings)) as (host, outcomes):
+    async with watched(tmp_path, config=sharing(hot_reload=settings)) as (host, outcomes):
         for plugin in plugins.values():
             plugin.write(2)
         await outcomes.expect("reloaded", "b")
@@ -498,7 +498,7 @@ async def test_a_hidden_plugin_is_not_reloaded(tmp_path: Path) -> None:
 
 
 async def test_a_plugin_that_the_configuration_disables_comes_disabled(tmp_path: Path) -> None:
-    config = trusting(hot_reload=QUICK, plugins={"off": PluginConfig(enabled=False)})
+    config = sharing(hot_reload=QUICK, plugins={"off": PluginConfig(enabled=False)})
     places = tmp_path / "plugins"
     places.mkdir()
     async with watched(places, config=config) as (host, outcomes):

@@ -34,7 +34,7 @@ from plughost.sandbox.cgroup import CgroupTree
 from .conftest import trusting
 from .plugins.zoo import ALL_LAYERS, PATIENCE, PLUGINS, QUICK, RESTART, until
 
-CRASHES = int(os.environ.get("PLUGHOST_CRASHES", "300"))
+CRASHES = int(os.environ.get("PLUGHOST_CRASHES", "150"))
 
 SOME = (
     "steady",

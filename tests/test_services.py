@@ -23,7 +23,7 @@ from plughost import (
     WorkerDied,
 )
 
-from .conftest import MakePlugin, trusting
+from .conftest import MakePlugin, sharing
 
 pytestmark = pytest.mark.anyio
 
@@ -117,7 +117,7 @@ async def services():
 
 PROVIDES = ["tools:register", "tools:execute", "services:provide:cache"]
 USES = ["tools:register", "tools:execute", "services:use:cache"]
-QUICK = trusting(limits=Limits(grace=0.3), restart=Restart(backoff=0.01, attempts={}))
+QUICK = sharing(limits=Limits(grace=0.3), restart=Restart(backoff=0.01, attempts={}))
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -334,7 +334,7 @@ async def test_calls_through_services_and_tools_go_round_in_no_circle(host: Host
 async def test_services_count_for_the_depth_of_calls(make_plugin: MakePlugin) -> None:
     make_plugin("cache", PROVIDER, permissions=PROVIDES)
     folder = make_plugin("user", USER, permissions=USES, dependencies=["cache"])
-    config = trusting(call_depth=2)
+    config = sharing(call_depth=2)
     async with Host([folder], config) as host:
         assert await use(host, "get", "k") is None
         with pytest.raises(ToolError, match="the limit is 2 calls deep"):
@@ -351,7 +351,7 @@ async def test_a_chain_of_calls_that_is_too_long_to_be_sent_is_too_deep(
         lines += [f"    await plugin.api.call('{'long-' * 12}id.{there}')"]
     asked = ["tools:register", "tools:execute"]
     folder = make_plugin(f"{'long-' * 12}id", "\n".join(lines), permissions=asked)
-    async with Host([folder], trusting(call_depth=50)) as host:
+    async with Host([folder], sharing(call_depth=50)) as host:
         with pytest.raises(ToolError) as caught:
             await host.call(f"{'long-' * 12}id.{tools[0]}")
         assert caught.value.code == "too_deep"

@@ -18,11 +18,11 @@ from plughost import (
     WorkerDied,
 )
 
-from .conftest import MakePlugin, trusting
+from .conftest import MakePlugin, sharing
 
 pytestmark = pytest.mark.anyio
 
-QUICK = trusting(limits=Limits(grace=0.3), restart=Restart(backoff=0.01))
+QUICK = sharing(limits=Limits(grace=0.3), restart=Restart(backoff=0.01))
 
 PROVIDER = """
 import os

@@ -9,7 +9,7 @@ import pytest
 
 from plughost import Host, Rates, StartFailed
 
-from .conftest import trusting
+from .conftest import sharing
 from .event_plugins import take
 from .swap_plugins import Versions
 
@@ -130,7 +130,7 @@ def begin(tmp_path: Path) -> Versions:
 
 def host_of(tmp_path: Path) -> Host:
     unlimited = {"events": None, "services": None, "tools": None}
-    return Host([tmp_path], trusting(rates=Rates(operations=None, services=unlimited)))
+    return Host([tmp_path], sharing(rates=Rates(operations=None, services=unlimited)))
 
 
 async def loaded_up_to_the_gate(host: Host, arrivals: int = 1) -> None:
