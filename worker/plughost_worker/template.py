@@ -6,7 +6,8 @@ its own, and has a keeper outside, which the host started. It sees to it that no
 
 - a worker dies with the template (parent-death signal; the end of the namespace)
 - a process that leaves its worker (a daemon) falls to the template and is killed
-- when the host is gone, even by SIGKILL, its socket ends: everything is killed
+- when the host is gone, even by SIGKILL, the kernel kills the keeper, with it the namespace's first
+  process, and so all in it; without a namespace the host's socket ends, and everything is killed
 """
 
 import fcntl
@@ -94,13 +95,13 @@ def _become_first_process(host: socket.socket) -> None:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     prctl(PR_SET_NAME, b"plughost-keeper")
     signal.signal(signal.SIGCONT, lambda *_: _wake(child))
-    prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death ends all, with no word of ours
     os.waitpid(child, 0)
     os._exit(0)
 
 
 def _wake(template: int) -> None:
-    """Let the template run on, if it was stopped: the host asks for it, or has died."""
+    """Let the template run on, if it was stopped: the host asks for it."""
     with suppress(ProcessLookupError):
         os.kill(template, signal.SIGCONT)
 
