@@ -8,6 +8,7 @@ writes between two looks is not kept from it: `Limits.file_size` bounds each fil
 
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -196,16 +197,16 @@ class _Account:
 
     def count(self) -> None:
         """Count the folder. In a thread: it reads the disk."""
+        begun = time.thread_time()  # not of the clock: on a busy machine that is others' time
         with suppress(OSError):  # before the count: what comes while it runs is new
             system = os.statvfs(self.folder)
             self._free, self._free_files = system.f_bfree * system.f_frsize, system.f_ffree
         pids = descendants(self.worker.process.pid)
         self.use = measure_folder(self.folder, self.worker.limits.data_files, pids)
+        self._pause = (time.thread_time() - begun) / _MOST_TIME
 
-    def counted(self, begun: float, now: float) -> None:
-        """It took from `begun` until now."""
+    def counted(self, now: float) -> None:
         self._counted_at = now
-        self._pause = (now - begun) / _MOST_TIME
 
 
 class DiskWatch:
@@ -239,9 +240,8 @@ class DiskWatch:
         }
         for worker, account in list(self._accounts.items()):
             if account.is_due(self._clock()) and not worker.process.ended:
-                begun = self._clock()
                 await anyio.to_thread.run_sync(account.count, abandon_on_cancel=True)
-                account.counted(begun, self._clock())
+                account.counted(self._clock())
                 excess = account.use.excess(worker.limits)
                 if excess and not worker.process.ended:
                     worker.end(Cause.DISK, excess)
