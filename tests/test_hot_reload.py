@@ -28,7 +28,7 @@ from plughost import (
 from plughost.lifecycle.folder_watch import watch_folders
 
 from .conftest import sharing
-from .event_plugins import BOTH
+from .event_plugins import BOTH, eventually
 from .swap_plugins import ANSWERS, HOLDS, Versions
 
 pytestmark = pytest.mark.anyio
@@ -153,8 +153,8 @@ async def test_calls_are_not_lost_while_files_change(tmp_path: Path) -> None:
                 versions.write(number)
                 await outcomes.expect("reloaded")
                 assert await version(host) == number
+                await eventually(lambda begun=calls: calls >= begun + 30)
             over = True
-        assert calls > 100
         assert host.plugin("demo").stats.errors == 0
 
 

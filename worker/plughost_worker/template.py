@@ -94,6 +94,7 @@ def _become_first_process(host: socket.socket) -> None:
     host.close()
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     prctl(PR_SET_NAME, b"plughost-keeper")
+    os.nice(19)  # where all end at once, it is the workers that should go first
     signal.signal(signal.SIGCONT, lambda *_: _wake(child))
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death ends all, with no word of ours
     os.waitpid(child, 0)
