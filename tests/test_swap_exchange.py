@@ -297,11 +297,14 @@ async def last(request):
                 assert await host.call("gate.turn") == 0
                 calls += 1
 
+        async def more_calls(wanted: int) -> None:
+            await eventually(lambda: calls >= wanted)
+
         async with anyio.create_task_group() as tasks:
             for _ in range(8):
                 tasks.start_soon(call)
             for version in range(2, 6):
                 versions.write(version, guard)
                 await host.reload("guard")
-                await eventually(lambda begun=calls: calls >= begun + 30)
+                await more_calls(calls + 30)
             over = True

@@ -101,7 +101,7 @@ class Edition:
         Raises `PlughostError` where there can be no worker.
         """
         around, plugin_id = self._around, self._owner.id
-        if refusal := self.policy.refusal(around.protected()):
+        if refusal := self.policy.refusal(around.protected):
             raise StartFailed(plugin_id, refusal)
         try:
             values = self.config_schema.complete(revealed(self.config))

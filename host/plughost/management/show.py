@@ -49,7 +49,9 @@ def show_plan(output: Output, options: ShowOptions) -> ExitCode:
             raise broken.error
     plugin = find_plugin(options.plugin, configuration.folders, plugins)
     policy = Policy(options.plugin, plugin.manifest.asks(), config.grants)
-    refusal = policy.refusal(protected_paths((each.code for each in found), config.state_folder))
+    refusal = policy.refusal(
+        lambda: protected_paths((each.code for each in found), config.state_folder)
+    )
     limits = limits_for(plugin, config)
     try:
         plan = plan_for(plugin, policy, limits, config, this_machine())

@@ -1,6 +1,6 @@
 """What one plugin may do: what its manifest asks for and the operator grants."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from plughost.catalog.asks import Ask
@@ -28,17 +28,22 @@ class Policy:
         self.missing = tuple(ask for ask in self.asks if not given.covers(ask.permission))
         """What it asks for and may not do."""
 
-    def refusal(self, protected: Iterable[Path] = ()) -> str:
-        """Why the plugin must not be started, or nothing. `protected` paths are never granted."""
+    def refusal(self, protected: Callable[[], Iterable[Path]] = tuple) -> str:
+        """Why the plugin must not be started, or nothing.
+
+        `protected` gives the paths that are never granted. It is asked only for a plugin that has
+        paths: there are as many as plugins, and each is followed to where it leads.
+        """
         needed = [ask.permission for ask in self.missing if not ask.optional]
         if needed:
             return (
                 f"it asks for {', '.join(map(str, needed))}, which is not granted: "
                 f"{grant_command(self.plugin_id, needed)}"
             )
-        protected = tuple(protected)
-        for permission in self.granted:
-            if why := path_problem(permission, protected):
+        paths = [permission for permission in self.granted if permission.name.startswith("fs:")]
+        forbidden = tuple(protected()) if paths else ()
+        for permission in paths:
+            if why := path_problem(permission, forbidden):
                 return f"it is granted {permission}, which cannot be: {why}"
         return ""
 
