@@ -98,7 +98,8 @@ class StrayKilled(Struct, frozen=True, array_like=True, tag=5):
 
 _BOOT: Final = """
 import gc, sys
-gc.disable()  # it would look through all that is imported again and again, and find nothing
+if not {collects!r}:
+    gc.disable()  # a sixth of the start: it looks through all that is imported again and again
 paths = {paths!r}
 sys.path[:0] = paths
 # msgspec imports it wherever it lies about, and does without: a tenth of the whole start.
@@ -112,10 +113,18 @@ del sys.path[: len(paths)]
 """
 
 
-def boot_code(paths: list[str], module: str, function: str, *arguments: object) -> str:
-    """The program of an interpreter without site-packages: find a function of ours, and call it."""
+def boot_code(
+    paths: list[str], module: str, function: str, *arguments: object, collects: bool = False
+) -> str:
+    """The program of an interpreter without site-packages: find a function of ours, and call it.
+
+    `collects`: whether garbage is collected meanwhile. Found later, it leaves its holes all over
+    the memory, and what fills them has each of many forks copy these pages.
+    """
     given = ", ".join(repr(argument) for argument in arguments)
-    return _BOOT.format(paths=paths, module=module, function=function, arguments=given)
+    return _BOOT.format(
+        paths=paths, module=module, function=function, arguments=given, collects=collects
+    )
 
 
 class Signal(Struct, frozen=True, array_like=True, tag=6):

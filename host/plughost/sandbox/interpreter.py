@@ -61,12 +61,14 @@ class Interpreter:
         *,
         variables: Mapping[str, str] = _NOTHING_MORE,
         stderr: int | None = None,
+        collects: bool = False,
     ) -> "subprocess.Popen[bytes]":
         """A process that calls a function of `plughost_worker` with a descriptor and a request.
 
         It has a session of its own and none of our environment: `variables` and LANG are all.
+        `collects` is for one that is forked often; see `boot_code`.
         """
-        boot = boot_code(list(self.import_paths), module, function, fd, request)
+        boot = boot_code(list(self.import_paths), module, function, fd, request, collects=collects)
         return subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [self.executable, "-I", "-S", "-c", boot],
             pass_fds=[fd],

@@ -126,6 +126,7 @@ class Template:
                 theirs.fileno(),
                 encode(self._confinement),
                 variables=_VARIABLES,
+                collects=self._confinement.rehearse,
             )
         self._socket = ours
         self._reactor.add_reader(ours.fileno(), self._on_readable)
