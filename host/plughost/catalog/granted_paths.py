@@ -63,7 +63,7 @@ def check_granted_path(path: str, *, forbidden: Iterable[Path]) -> Path:
 
 def path_problem(permission: Permission, protected: Iterable[Path]) -> str:
     """Why the path of an `fs` permission cannot be granted, or nothing."""
-    if not permission.name.startswith("fs:"):
+    if not permission.is_path:
         return ""
     forbidden = [*protected]
     if permission.name == "fs:write":

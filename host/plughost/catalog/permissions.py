@@ -143,6 +143,11 @@ class Permission:
         """Its row of the table."""
         return PERMISSIONS[self.name]
 
+    @property
+    def is_path(self) -> bool:
+        """Whether its scope is a path of the file system."""
+        return self.kind.grammar is PATH
+
     def covers(self, name: str, scope: str = "") -> bool:
         """Whether this permission allows `name` for the thing `scope`."""
         if name not in (self.name, _IMPLIES.get(self.name)):

@@ -77,8 +77,8 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
     configuration = Configuration.read(output, options)
     config, folders = configuration.host(), configuration.folders
     warn_of_waived(output, config.sandbox)
-    there, refused = look_in(folders)
-    config = replace(config, plugins={**config.plugins, **_started(there, config)})
+    there = look_in(folders)
+    config = replace(config, plugins={**config.plugins, **_started(there.found, config)})
     verdicts = [
         _Verdict(
             path=str(found.root),
@@ -87,12 +87,12 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
             problems=_problems(found.error),
             marks=_marks(found.error),
         )
-        for found in refused
+        for found in there.refused
     ]
     interrupted = anyio.CancelScope()
     async with on_interrupt(lambda _: interrupted.cancel()):
         with interrupted:
-            async with host_for_once(folders, config) as host:
+            async with host_for_once(folders, config, there=there) as host:
                 for plugin in host.plugins.values():
                     lacks = Ungranted(plugin.id, plugin.policy.missing, folders, options.file)
                     verdicts.append(_verdict(host, plugin, lacks))
@@ -112,10 +112,10 @@ async def check_plugins(output: Output, options: Options) -> ExitCode:
     return ExitCode.PERMISSION if lacking else ExitCode.GENERAL
 
 
-def _started(there: Sequence[Found], config: HostConfig) -> dict[str, PluginConfig]:
+def _started(found: Sequence[Found], config: HostConfig) -> dict[str, PluginConfig]:
     """What holds for these plugins, but that each is started: one that sleeps is not checked."""
-    ids = [found.manifest.id for found in there]
-    return {one: replace(config.of(one), activation=("start",), enabled=True) for one in ids}
+    ids = [one.manifest.id for one in found]
+    return {name: replace(config.of(name), activation=("start",), enabled=True) for name in ids}
 
 
 def _problems(error: Exception) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from plughost.catalog.discovery import Discovered
 from plughost.config import HostConfig, Restart
 from plughost.errors import NotRunning, PlughostError
 from plughost.exchange.calls import CallContext
@@ -26,15 +27,17 @@ __all__ = ["LocalHost", "host_for_once"]
 
 
 @asynccontextmanager
-async def host_for_once(folders: Sequence[Path], config: HostConfig) -> AsyncIterator[Host]:
+async def host_for_once(
+    folders: Sequence[Path], config: HostConfig, *, there: Discovered | None = None
+) -> AsyncIterator[Host]:
     """A host that restarts nothing, and whose end waits for no call that was given up.
 
-    Without a folder it runs what is on the search path.
+    Without a folder it runs what is on the search path. `there` is what was found already.
     """
     logging.getLogger("plughost").addHandler(logging.NullHandler())
     plugins = {name: replace(plugin, restart=None) for name, plugin in config.plugins.items()}
     config = replace(config, restart=Restart(mode="never"), plugins=plugins)
-    async with Host(folders or None, config) as host:
+    async with Host(folders or None, config, there=there) as host:
         try:
             yield host
         finally:

@@ -40,7 +40,7 @@ class Policy:
                 f"it asks for {', '.join(map(str, needed))}, which is not granted: "
                 f"{grant_command(self.plugin_id, needed)}"
             )
-        paths = [permission for permission in self.granted if permission.name.startswith("fs:")]
+        paths = [permission for permission in self.granted if permission.is_path]
         forbidden = tuple(protected()) if paths else ()
         for permission in paths:
             if why := path_problem(permission, forbidden):
