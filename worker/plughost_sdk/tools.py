@@ -13,6 +13,7 @@ from plughost_protocol import ToolSpec
 from .declarations import mark
 from .docstrings import describe
 from .errors import PluginMistake
+from .parameters import MISSING, named_parameters
 
 __all__ = ["Handler", "Tool", "ToolOptions", "tool"]
 
@@ -124,19 +125,14 @@ def _params_type(
     handler: Handler, name: str, hints: dict[str, Any], descriptions: dict[str, str]
 ) -> type[msgspec.Struct]:
     fields: list[tuple[str, Any, Any] | tuple[str, Any]] = []
-    for parameter in inspect.signature(handler).parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise PluginMistake(
-                f"tool {name!r}: parameter {parameter} cannot be given by name; "
-                "write out the parameters, or declare an input_schema and take **arguments"
-            )
-        annotation = hints.get(parameter.name, Any)
-        if parameter.name in descriptions:
-            annotation = Annotated[annotation, Meta(description=descriptions[parameter.name])]
-        if parameter.default is parameter.empty:
-            fields.append((parameter.name, annotation))
+    for parameter, default in named_parameters(handler, name).items():
+        annotation = hints.get(parameter, Any)
+        if parameter in descriptions:
+            annotation = Annotated[annotation, Meta(description=descriptions[parameter])]
+        if default is MISSING:
+            fields.append((parameter, annotation))
         else:
-            fields.append((parameter.name, annotation, _default(parameter.default)))
+            fields.append((parameter, annotation, _default(default)))
     try:
         return msgspec.defstruct(
             name, fields, kw_only=True, forbid_unknown_fields=True, module=handler.__module__

@@ -12,8 +12,7 @@ import resource
 import socket
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from plughost_protocol.confinement import (
@@ -43,12 +42,21 @@ class LayerRefused(Exception):
         self.errno = errno
 
 
-@contextmanager
-def _layer(name: str, action: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise LayerRefused(name, action, exc.errno or 0) from exc
+class _Layer:
+    """Has what the machine refuses in its block be the refusal of a layer."""
+
+    __slots__ = ("_action", "_name")
+
+    def __init__(self, name: str, action: str) -> None:
+        self._name = name
+        self._action = action
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise LayerRefused(self._name, self._action, error.errno or 0) from error
 
 
 def apply(confinement: Confinement) -> list[socket.socket]:
@@ -58,7 +66,7 @@ def apply(confinement: Confinement) -> list[socket.socket]:
         enter_namespaces(confinement.namespaces)
         sockets = _listen(confinement.listeners)
     for kind, limit in confinement.rlimits:
-        with _layer("rlimits", f"setrlimit {kind} to {limit}"):
+        with _Layer("rlimits", f"setrlimit {kind} to {limit}"):
             resource.setrlimit(kind, (limit, limit))
     if confinement.view is not None:
         _enter_view(confinement.view)
@@ -66,7 +74,7 @@ def apply(confinement: Confinement) -> list[socket.socket]:
     ruleset = None if confinement.landlock is None else _ruleset(confinement.landlock)
     _drop_privileges(confinement)
     if ruleset is not None:
-        with _layer("landlock", "restrict itself"):
+        with _Layer("landlock", "restrict itself"):
             ruleset.restrict()
     return sockets
 
@@ -77,7 +85,7 @@ def seal(confinement: Confinement) -> None:
         program = bytearray(confinement.filter)
         for offset in confinement.pid_slots:
             struct.pack_into("=I", program, offset, os.getpid())
-        with _layer("seccomp", "install the filter"):
+        with _Layer("seccomp", "install the filter"):
             kernel.install_filter(bytes(program))
 
 
@@ -87,30 +95,30 @@ def confine_template(confinement: TemplateConfinement) -> None:
     Its workers inherit all of it.
     """
     # Where memory runs short the kernel takes the largest of these, and the host last.
-    with _layer("rlimits", "write /proc/self/oom_score_adj"):
+    with _Layer("rlimits", "write /proc/self/oom_score_adj"):
         _write("/proc/self/oom_score_adj", "1000")
     if confinement.namespaces:
-        with _layer("namespaces", "sethostname"):
+        with _Layer("namespaces", "sethostname"):
             kernel.set_hostname(_HOSTNAME)
     if confinement.keep_capabilities:
-        with _layer("capabilities", "limit them"):
+        with _Layer("capabilities", "limit them"):
             kernel.limit_capabilities(confinement.keep_capabilities)
             kernel.keep_capabilities(confinement.keep_capabilities)
-    with _layer("seccomp", "set no_new_privs"):
+    with _Layer("seccomp", "set no_new_privs"):
         kernel.no_new_privileges()
     if confinement.filter:
-        with _layer("seccomp", "install the template's filter"):
+        with _Layer("seccomp", "install the template's filter"):
             kernel.install_filter(confinement.filter)
 
 
 def enter_namespaces(flags: int) -> None:
     """Unshare, and where that makes a user namespace, be the same user in it."""
     user, group = os.geteuid(), os.getegid()
-    with _layer("namespaces", f"unshare {flags:#x}"):
+    with _Layer("namespaces", f"unshare {flags:#x}"):
         kernel.unshare(flags)
     if flags & NEW_USER:
         # A distribution may let anybody make a user namespace and give no power in it.
-        with _layer("namespaces", "write /proc/self/uid_map"):
+        with _Layer("namespaces", "write /proc/self/uid_map"):
             _write("/proc/self/setgroups", "deny")
             _write("/proc/self/uid_map", f"{user} {user} 1")
             _write("/proc/self/gid_map", f"{group} {group} 1")
@@ -134,13 +142,13 @@ def _listen(listeners: list[Listener]) -> list[socket.socket]:
     if not listeners:
         return []
     with (
-        _layer("namespaces", "bring up the loopback"),
+        _Layer("namespaces", "bring up the loopback"),
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
     ):
         fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
     sockets = []
     for listener in listeners:
-        with _layer("namespaces", f"listen on {listener.address}:{listener.port}"):
+        with _Layer("namespaces", f"listen on {listener.address}:{listener.port}"):
             tcp = listener.kind == "tcp"
             made = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
             made.bind((listener.address, listener.port))
@@ -162,28 +170,28 @@ def _enter_view(view: View) -> None:
     """Build a root of its own from what the plugin may see, and leave the machine's behind."""
     umask = os.umask(0o022)
     made = {_BASE}
-    with _layer("mounts", "make the mounts private"):
+    with _Layer("mounts", "make the mounts private"):
         kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-    with _layer("mounts", f"mount a tmpfs on {_BASE}"):
+    with _Layer("mounts", f"mount a tmpfs on {_BASE}"):
         kernel.mount("tmpfs", _BASE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _ROOT_OPTIONS)
-    with _layer("mounts", "mount a tmpfs on /tmp"):
+    with _Layer("mounts", "mount a tmpfs on /tmp"):
         _make_folder(_BASE + "/tmp", made)  # noqa: S108
         size = f"size={view.temporary_size},nr_inodes={view.temporary_files},mode=1777"
         kernel.mount("tmpfs", _BASE + "/tmp", "tmpfs", _NO_PROGRAMS, size)  # noqa: S108
     for path, target in view.links.items():
-        with _layer("mounts", f"link {path}"):
+        with _Layer("mounts", f"link {path}"):
             _make_folder(os.path.dirname(_BASE + path), made)
             os.symlink(target, _BASE + path)
     for bind in view.binds:
-        with _layer("mounts", f"bind {bind.path}"):
+        with _Layer("mounts", f"bind {bind.path}"):
             attributes = _DEVICE if bind.device else _WRITABLE if bind.writable else _READ_ONLY
             _bind(bind.path, attributes, made)
     for path, text in view.files.items():
-        with _layer("mounts", f"write {path}"):
+        with _Layer("mounts", f"write {path}"):
             _make_folder(os.path.dirname(_BASE + path), made)
             with open(_BASE + path, "w", encoding="utf-8") as file:
                 file.write(text)
-    with _layer("mounts", "make it the root"):
+    with _Layer("mounts", "make it the root"):
         kernel.pivot_root(_BASE)
         kernel.make_read_only("/")
     os.umask(umask)
@@ -217,30 +225,30 @@ def _drop_privileges(confinement: Confinement) -> None:
     ids = confinement.ids
     # An ordinary user in the machine's own user namespace may not, and has nothing to drop.
     if os.geteuid() == 0 or confinement.namespaces & NEW_USER:
-        with _layer("capabilities", "drop the bounding set"):
+        with _Layer("capabilities", "drop the bounding set"):
             kernel.limit_capabilities(0)
     if os.geteuid() == 0 or ids is not None:
-        with _layer("capabilities", "lock the powers of user id 0"):
+        with _Layer("capabilities", "lock the powers of user id 0"):
             kernel.lock_root()
     if ids is not None:
         user, group = ids
-        with _layer("uid", f"become user {user}"):
+        with _Layer("uid", f"become user {user}"):
             os.setgroups([])
             os.setresgid(group, group, group)
             os.setresuid(user, user, user)
-    with _layer("capabilities", "capset"):
+    with _Layer("capabilities", "capset"):
         kernel.keep_capabilities(0)
-    with _layer("seccomp", "set no_new_privs"):
+    with _Layer("seccomp", "set no_new_privs"):
         kernel.no_new_privileges()
 
 
 def _ruleset(rules: LandlockRules) -> kernel.Ruleset:
-    with _layer("landlock", "create the ruleset"):
+    with _Layer("landlock", "create the ruleset"):
         ruleset = kernel.Ruleset(rules.handled_fs, rules.handled_net, rules.scoped)
     for path, access in rules.paths:
-        with _layer("landlock", f"allow {path}"):
+        with _Layer("landlock", f"allow {path}"):
             ruleset.allow_path(path, access)
     for port in rules.connect_ports:
-        with _layer("landlock", f"allow connections to port {port}"):
+        with _Layer("landlock", f"allow connections to port {port}"):
             ruleset.allow_connect(port)
     return ruleset

@@ -78,6 +78,10 @@ class Dispatcher:
         self._on_welcome = on_welcome
         self._running: dict[int, _Running] = {}
 
+    def close(self) -> None:
+        """Wait until the threads of blocking handlers have ended."""
+        self._threads.close()
+
     def allow(self, limits: WireLimits) -> None:
         """Keep to what the host allows; what goes beyond waits its turn in this process."""
         self.connection.max_frame = limits.max_frame

@@ -11,6 +11,8 @@ from plughost_protocol.confinement import NEW_USER
 _AT_FDCWD: Final = -100  # fcntl.h
 
 _libc: Final[Any] = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+# Keeps the GIL, which the one thread that there is holds in the fork as well.
+_libc_with_gil: Final[Any] = ctypes.PyDLL(None, use_errno=True) if _libc is not None else None
 
 
 def _check(result: int) -> int:
@@ -24,6 +26,16 @@ def _syscall(number: int, *arguments: int | bytes | ctypes.Array[Any] | None) ->
     # Variadic: what is not a long would be passed as an int, with the upper half undefined.
     passed = [ctypes.c_long(given) if isinstance(given, int) else given for given in arguments]
     return _check(_libc.syscall(ctypes.c_long(number), *passed))
+
+
+def fork() -> int:
+    """fork(2), for a process of one thread. Raises `OSError`.
+
+    Without what `os.fork` has Python and its modules do in the child, which is for locks that
+    other threads held: it takes a millisecond, and has half a megabyte of the parent's copied.
+    `random` must not be imported, whose generator is given another seed there.
+    """
+    return os.fork() if _libc_with_gil is None else _check(_libc_with_gil.fork())
 
 
 def prctl(option: int, value: int | bytes) -> int:

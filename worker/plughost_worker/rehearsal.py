@@ -10,6 +10,8 @@ import gc
 import logging
 import os
 import sys
+import threading
+import time
 from types import CodeType, FunctionType
 from typing import Final
 
@@ -19,9 +21,13 @@ from plughost_protocol import (
     PLUGIN_LOAD,
     TOOL_PREFIX,
     Call,
+    Error,
+    FrameDecoder,
     Message,
+    Result,
     Welcome,
     WireLimits,
+    decode_message,
     encode,
     frame_header,
 )
@@ -45,18 +51,24 @@ _MESSAGES: Final[tuple[Message, ...]] = (
     Call(1, PLUGIN_LOAD, Raw(encode(None))),
     Call(2, f"{TOOL_PREFIX}add", Raw(encode({"a": 1, "b": 2}))),
 )
+_ANSWERS: Final = (Result, Error)
 _originals: Final[list[CodeType]] = []
 
 
 def rehearse() -> bytes:
-    """Play it. Returns the frames that the worker sent at last. Starts no thread."""
+    """Play it. Returns the frames that the worker sent at last. No thread is left."""
     called: set[CodeType] = set()
+    threading.setprofile(lambda frame, *_: called.add(frame.f_code))
     sys.setprofile(lambda frame, *_: called.add(frame.f_code))
     _play()
     sys.setprofile(None)
+    threading.setprofile(None)
     _gather(called)
     for _ in range(_ROUNDS):
         said = _play()
+    # Python lets go of a thread some time before the kernel does.
+    while len(os.listdir("/proc/self/task")) > 1:
+        time.sleep(0.001)
     return said
 
 
@@ -66,15 +78,26 @@ def _play() -> bytes:
     sys.dont_write_bytecode = True
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    said = bytearray()
+
+    def hear() -> None:
+        said.extend(frames := os.read(from_worker[0], 2**16))
+        if any(type(decode_message(frame)) in _ANSWERS for frame in decoder.feed(frames)):
+            loop.stop()
+
+    decoder = FrameDecoder(2**16)
+    loop.add_reader(from_worker[0], hear)
+    worker = Worker(loop, to_worker[0], from_worker[1])
     try:
-        Worker(loop, to_worker[0], from_worker[1])
         for message in _MESSAGES:
             payload = encode(message)
             os.write(to_worker[1], frame_header(len(payload)) + payload)
-            loop.call_soon(loop.stop)  # one turn: no handler waits for anything
+            if type(message) is Welcome:  # to which there is no answer
+                loop.call_soon(loop.stop)
             loop.run_forever()
-        return os.read(from_worker[0], 2**16)
+        return bytes(said)
     finally:
+        worker.close()
         loop.close()
         asyncio.set_event_loop(None)
         logging.root.handlers.clear()

@@ -6,7 +6,7 @@ plugin = Plugin()
 
 
 @plugin.tool
-async def add(a: int, b: int = 1) -> int:
+def add(a: int, b: int = 1) -> int:
     """Add two numbers.
 
     Args:

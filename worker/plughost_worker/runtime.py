@@ -4,11 +4,10 @@ import asyncio
 import faulthandler
 import inspect
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -47,9 +46,10 @@ __all__ = ["Worker", "run_worker"]
 
 def run_worker(read_fd: int, write_fd: int, stack_fd: int) -> None:
     """Serve one plugin over two pipes. Does not return: the process ends with the host's end."""
-    _report_stacks(stack_fd)
-    for fd, name in ((1, "stdout"), (2, "stderr")):
-        setattr(sys, name, os.fdopen(fd, "w", buffering=1, errors="backslashreplace"))
+    # faulthandler works in the signal handler itself, even while a C loop holds the GIL.
+    faulthandler.enable(file=stack_fd)
+    number = signal.SIGRTMIN + STACK_SIGNAL_OFFSET
+    faulthandler.register(number, file=stack_fd, all_threads=True)
     # What the plugin's folder holds is not the worker's to change.
     sys.dont_write_bytecode = True
     loop = asyncio.new_event_loop()
@@ -63,14 +63,6 @@ def run_worker(read_fd: int, write_fd: int, stack_fd: int) -> None:
             sys.stderr.write(f"{type(exc).__name__} outside of a call was ignored\n")
 
 
-def _report_stacks(stack_fd: int) -> None:
-    # faulthandler works in the signal handler itself, even while a C loop holds the GIL.
-    stacks: TextIO = os.fdopen(stack_fd, "w")
-    faulthandler.enable(file=stacks)
-    faulthandler.register(signal.SIGRTMIN + STACK_SIGNAL_OFFSET, file=stacks, all_threads=True)
-    globals()["_stacks"] = stacks  # closed with the process, not by the collector
-
-
 class Worker:
     """The plugin, its tools, and the methods by which the host drives its life."""
 
@@ -79,6 +71,10 @@ class Worker:
         self._dispatcher.connection.send_now(
             Hello(*VERSIONS, f"Python {sys.version.split()[0]}", f"plughost-sdk {__version__}")
         )
+
+    def close(self) -> None:
+        """Wait until the plugin's blocking code has ended, and the threads that ran it."""
+        self._dispatcher.close()
 
     def _on_welcome(self, welcome: Welcome) -> None:
         self._dispatcher.allow(welcome.limits)

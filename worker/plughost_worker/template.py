@@ -12,13 +12,15 @@ its own, and has a keeper outside, which the host started. It sees to it that no
 
 import fcntl
 import gc
+import io
 import os
 import select
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import msgspec
 
@@ -40,13 +42,14 @@ from plughost_protocol.launch import (
 )
 
 from .confine import LayerRefused, apply, confine_template, enter_namespaces, seal
-from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, PR_SET_PDEATHSIG, prctl
+from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, PR_SET_PDEATHSIG, fork, prctl
 from .rehearsal import rehearse
 from .runtime import run_worker
 
 __all__ = ["serve"]
 
 _STRAY_SCAN: Final = 1.0  # seconds; a daemon's parent exits without telling us
+_DEATH_SCAN: Final = 0.05  # seconds, for those of whose death no pidfd tells
 _FAILED: Final = 97  # exit status of a child that did not become a worker
 _FIRST_WORKER_FD: Final = 3
 
@@ -56,7 +59,12 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
 
     `confinement` is an encoded `TemplateConfinement`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's
+    # What each worker would have to do itself, on its own copy of the memory.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.clear()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     wanted = msgspec.msgpack.decode(confinement, type=TemplateConfinement)
     if wanted.rehearse:
         rehearse()
@@ -77,11 +85,7 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
         with suppress(OSError):
             host.send(encode(refused))
         os._exit(_FAILED)
-    wakeup, wake = socket.socketpair()
-    wake.setblocking(False)
-    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    _Template(host, wakeup).run()
+    _Template(host).run()
 
 
 def _become_first_process(host: socket.socket) -> None:
@@ -107,31 +111,42 @@ def _wake(template: int) -> None:
         os.kill(template, signal.SIGCONT)
 
 
+class _Forked(NamedTuple):
+    """A worker that is not reaped yet."""
+
+    key: int
+    pidfd: int
+    """-1 where the system has none."""
+
+
 class _Template:
-    def __init__(self, host: socket.socket, wakeup: socket.socket) -> None:
+    def __init__(self, host: socket.socket) -> None:
         self._host = host
-        self._wakeup = wakeup
-        self._workers: dict[int, int] = {}  # pid to key
+        self._poll = select.poll()
+        self._workers: dict[int, _Forked] = {}  # by pid
+        self._untold: set[int] = set()  # pids of those that have no pidfd
         self._numbers: dict[int, str] = {}  # pid of a child to its number in /proc
         self._dying: set[int] = set()  # strays that were killed and are not gone yet
 
     def run(self) -> NoReturn:
-        poll = select.poll()
-        poll.register(self._host, select.POLLIN)
-        poll.register(self._wakeup, select.POLLIN)
-        scan_at = 0.0
+        self._poll.register(self._host, select.POLLIN)
+        look_at = 0.0
         while True:
-            ready = dict(poll.poll(int(_STRAY_SCAN * 1000) if self._workers else None))
-            died = self._wakeup.fileno() in ready
-            if died:
-                self._wakeup.recv(4096)
-                self._reap()
+            ready = [fd for fd, _ in self._poll.poll(self._patience())]
+            asked = self._host.fileno() in ready
             # Not at every request: each worker has its own copy of what is touched in between.
-            if died or time.monotonic() >= scan_at:
+            if len(ready) > asked or not ready or time.monotonic() >= look_at:
+                self._reap()
                 self._kill_strays()
-                scan_at = time.monotonic() + _STRAY_SCAN
-            if self._host.fileno() in ready:
+                look_at = time.monotonic() + _STRAY_SCAN
+            if asked:
                 self._serve_one()
+
+    def _patience(self) -> float | None:
+        """Milliseconds until we look by ourselves who is dead, or has left a worker."""
+        if self._dying or self._untold:
+            return _DEATH_SCAN * 1000
+        return _STRAY_SCAN * 1000 if self._workers else None
 
     def _serve_one(self) -> None:
         try:
@@ -142,34 +157,35 @@ class _Template:
             self._end()
         request = decode_launch_request(data)
         if isinstance(request, Spawn):
-            fds += self._spawn(request, fds)
+            self._spawn(request, fds)
         else:
             self._signal(request)
         for fd in fds:
             os.close(fd)
 
-    def _spawn(self, spawn: Spawn, fds: list[int]) -> list[int]:
-        """Fork a worker. Returns a pidfd of it, if the system has them."""
+    def _spawn(self, spawn: Spawn, fds: list[int]) -> None:
         template = os.getpid()
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as exc:
             self._tell(SpawnFailed(spawn.key, f"fork: {exc.strerror}"))
-            return []
+            return
         if pid == 0:
             _become_worker(spawn, fds, template, self._host)
-        self._workers[pid] = spawn.key
-        pidfds = []
+        pidfd = -1
         with suppress(AttributeError, OSError):  # not Linux, or a profile that refuses it
-            pidfds.append(os.pidfd_open(pid))
-        # Without one, the host has but the number, and needs that of its own namespace.
-        number = pid if pidfds else _number_outside(pid)
-        self._tell(Spawned(spawn.key, number), pidfds)
-        return pidfds
+            pidfd = os.pidfd_open(pid)
+            self._poll.register(pidfd, select.POLLIN)
+        self._workers[pid] = _Forked(spawn.key, pidfd)
+        if pidfd >= 0:
+            self._tell(Spawned(spawn.key, pid), [pidfd])
+        else:  # the host has but the number, and needs that of its own namespace
+            self._untold.add(pid)
+            self._tell(Spawned(spawn.key, _number_outside(pid)))
 
     def _signal(self, request: Signal) -> None:
-        for pid, key in self._workers.items():
-            if key == request.key:
+        for pid, worker in self._workers.items():
+            if worker.key == request.key:
                 os.kill(pid, request.number)  # not reaped yet: the pid is its own
 
     def _tell(self, message: LaunchReply, fds: list[int] | None = None) -> None:
@@ -187,11 +203,15 @@ class _Template:
             if pid == 0:
                 return
             self._numbers.pop(pid, None)
-            key = self._workers.pop(pid, None)
-            if key is not None:
+            worker = self._workers.pop(pid, None)
+            self._untold.discard(pid)
+            if worker is not None:
+                if worker.pidfd >= 0:
+                    self._poll.unregister(worker.pidfd)
+                    os.close(worker.pidfd)
                 self._tell(
                     Exited(
-                        key,
+                        worker.key,
                         os.waitstatus_to_exitcode(status),
                         usage.ru_maxrss * 1024,
                         usage.ru_utime + usage.ru_stime,
@@ -263,14 +283,11 @@ def _command(number: str) -> str:
 def _become_worker(spawn: Spawn, fds: list[int], template: int, host: socket.socket) -> NoReturn:
     """In the fork: take on the worker's descriptors, limits and environment, then be it."""
     try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
         _die_with(template)
         os.setsid()
         report = _take_descriptors(fds, host)
-        os.environ.clear()
-        os.environ.update(spawn.env)
+        for name, value in spawn.env.items():
+            os.environ[name] = value
         os.umask(0o077)
         prctl(PR_SET_NAME, spawn.name.encode()[:15])
         _confine(spawn, template, report)

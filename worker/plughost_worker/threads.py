@@ -26,8 +26,8 @@ class Threads:
         self.limit = 1
         """So many run at once; the others wait their turn."""
         self._loop = loop
-        self._work: SimpleQueue[_Work] = SimpleQueue()
-        self._started = 0
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._started: list[threading.Thread] = []
         self._unfinished = 0
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -60,19 +60,27 @@ class Threads:
             if close is not None:
                 await self.run_blocking(close)
 
+    def close(self) -> None:
+        """Wait until all work is done and the threads have ended."""
+        for _ in self._started:
+            self._work.put(None)
+        for thread in self._started:
+            thread.join()
+
     def _begin(self, function: Callable[..., Any], *args: Any) -> _Outcome:
-        if self._started < min(self.limit, self._unfinished + 1):
-            name = f"tool_{self._started}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
-            self._started += 1
+        if len(self._started) < min(self.limit, self._unfinished + 1):
+            name = f"tool_{len(self._started)}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            thread.start()
+            self._started.append(thread)
         self._unfinished += 1
         outcome = self._loop.create_future()
         self._work.put((outcome, contextvars.copy_context(), function, args))
         return outcome
 
     def _serve(self) -> None:
-        while True:
-            outcome, context, function, args = self._work.get()
+        while work := self._work.get():
+            outcome, context, function, args = work
             result, error = None, None
             try:
                 result = context.run(function, *args)
@@ -80,7 +88,7 @@ class Threads:
                 error = exc
             self._loop.call_soon_threadsafe(self._finish, outcome, result, error)
             # Or they would live on, however large, until there is other work.
-            del outcome, context, function, args, result, error
+            del work, outcome, context, function, args, result, error
 
     def _finish(self, outcome: _Outcome, result: object, error: BaseException | None) -> None:
         self._unfinished -= 1
