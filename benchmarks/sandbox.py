@@ -140,7 +140,7 @@ async def _fifty(state: Path, folder: Path) -> None:
         if os.geteuid() == 0:
             workers = [plugin.pid or 0 for plugin in hosted]
             print(f"  PSS {tree_pss(workers) / _WORKERS / _MB:.1f} MB each, ", end="")
-            print(f"{helpers_pss(workers) / _MB:.1f} MB the template and its keeper")
+            print(f"{helpers_pss(workers) / _MB:.1f} MB the template")
 
 
 async def _own_template(state: Path) -> None:
@@ -152,7 +152,7 @@ async def _own_template(state: Path) -> None:
             workers = [plugin.pid or 0]
             print("a template of its own")
             print(f"  PSS {tree_pss(workers) / _MB:.1f} MB the worker, ", end="")
-            print(f"{helpers_pss(workers) / _MB:.1f} MB the template and its keeper")
+            print(f"{helpers_pss(workers) / _MB:.1f} MB the template")
 
 
 _HOST: Final = """

@@ -145,7 +145,7 @@ def processes(host: Host) -> dict[str, int]:
 
 
 def template_of(worker_pid: int | None) -> psutil.Process:
-    """The process that has forked it. Where there are namespaces, a keeper is above it."""
+    """The process that has forked it."""
     template = psutil.Process(worker_pid).parent()
     assert template is not None
     return template
@@ -193,29 +193,15 @@ async def test_the_death_of_the_host_takes_everything_along(way: str, stopped_fi
 
 
 def stop_templates(workers: Iterable[int]) -> None:
-    """Stop them and their keepers: nobody can then clean up in good order."""
+    """Stop them: they cannot clean up in good order then."""
     for worker in workers:
-        template = template_of(worker)
-        keeper = template.parent()
-        assert keeper is not None
-        for process in (template, keeper):
-            if process.name() in ("plughost-keeper", "python3"):
-                process.suspend()
+        template_of(worker).suspend()
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("way", "victim"),
-    [
-        (OWN, "template"),
-        (OWN, "keeper"),
-        (SHARED, "template"),
-        (SHARED, "keeper"),
-        (BARE, "template"),
-    ],
-)
+@every_way
 async def test_the_death_of_a_template_takes_its_workers_along_and_the_host_recovers(
-    way: str, victim: str
+    way: str,
 ) -> None:
     async with Host([PLUGINS / name for name in ("steady", "clings_to_life")], quick(way)) as host:
         clings, steady = host.plugin("clings-to-life"), host.plugin("steady")
@@ -223,13 +209,13 @@ async def test_the_death_of_a_template_takes_its_workers_along_and_the_host_reco
         assert answer == ("here to stay" if way == BARE else "Operation not permitted")
         first, steady_pid = clings.template_pid, steady.pid
         assert first is not None
-        template = template_of(clings.pid)
-        assert template.pid != first or way == BARE
-        left = {"template": template.pid, "first": first, "clings": clings.pid or 0}
+        assert template_of(clings.pid).pid == first
+        assert psutil.Process(first).ppid() == os.getpid()
+        left = {"template": first, "clings": clings.pid or 0}
         if way != OWN:
             left["steady"] = steady.pid or 0
         fds = watch(left)
-        os.kill(template.pid if victim == "template" else first, signal.SIGKILL)
+        os.kill(first, signal.SIGKILL)
         await gone(fds)
         context = CallContext(timeout=PATIENCE)
         assert await host.call("steady.tick", {"number": 1}, context=context) == 2
@@ -318,7 +304,7 @@ async def test_nothing_is_left_after_a_clean_stop(way: str) -> None:
                     await host.call(tool, context=CallContext(timeout=0.2))
         await gone(left)
     assert asyncio.all_tasks() == tasks
-    assert open_fds() == fds
+    assert open_fds() <= fds  # of those of an earlier test, some may have been closed meanwhile
     assert children() == []
     assert mounts() == before
     assert groups(os.getpid()) == set()

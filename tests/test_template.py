@@ -4,18 +4,25 @@ Each is a real process: a folder of ours stands in for the worker's package.
 """
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
-from plughost import PlughostError
+from plughost import PlughostError, Sandbox
 from plughost.reactor import current_reactor
 from plughost.sandbox.interpreter import find_interpreter
+from plughost.sandbox.machine import this_machine
+from plughost.sandbox.plan import template_confinement
+from plughost.supervision.child import Child
 from plughost.supervision.template import LayerRefused, Template
 from plughost_protocol.confinement import Confinement, TemplateConfinement
 from plughost_protocol.launch import Spawn
@@ -125,3 +132,53 @@ async def test_a_refusal_is_told_once_the_worker_is_dead(tmp_path: Path) -> None
             template.signal(1, 0)
             await until(lambda: launch.pid)
             template.signal(1, 0)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.15, 0.2, 0.4])
+async def test_one_that_is_closed_while_it_starts_leaves_no_process(after: float) -> None:
+    namespaces = template_confinement(Sandbox(), this_machine()).namespaces
+    confinement = TemplateConfinement(namespaces=namespaces)
+    async with anyio.create_task_group() as tasks:
+        template = Template(current_reactor(tasks), find_interpreter(), confinement)
+        template.start()
+        await anyio.sleep(after)
+        await template.aclose()
+        await until(lambda: not psutil.Process().children(recursive=True))
+
+
+async def test_one_that_has_entered_namespaces_is_another_child_of_ours() -> None:
+    namespaces = template_confinement(Sandbox(), this_machine()).namespaces
+    if not namespaces:
+        pytest.skip("no namespaces here")
+    seen: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        reactor = current_reactor(tasks)
+        template = Template(reactor, find_interpreter(), TemplateConfinement(namespaces=namespaces))
+        template.when_started(seen.append)
+        template.start()
+        await until(lambda: len(seen) == 2)
+        assert template.pid == seen[1]
+        # The one that was started is gone and reaped.
+        await until(lambda: [child.pid for child in psutil.Process().children()] == seen[1:])
+        await template.aclose()
+        assert psutil.Process().children() == []
+
+
+def test_a_child_that_somebody_else_has_reaped_has_ended() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    child = Child(process.pid)
+    assert child.poll() is None
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    child.kill()  # nobody has this number now
+    assert child.poll() == 0
+
+
+def test_a_child_tells_how_it_has_ended() -> None:
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", "exit(3)"], os.environ)
+    child = Child(pid)
+    while child.poll() is None:
+        os.sched_yield()
+    assert child.poll() == 3
+    child.send_signal(signal.SIGTERM)

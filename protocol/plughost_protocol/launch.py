@@ -20,6 +20,7 @@ __all__ = [
     "Exited",
     "LaunchReply",
     "LaunchRequest",
+    "Moved",
     "Refused",
     "Signal",
     "Spawn",
@@ -157,8 +158,18 @@ class Refused(Struct, frozen=True, array_like=True, tag=8):
     errno: int
 
 
+class Moved(Struct, frozen=True, array_like=True, tag=9):
+    """From a template that has entered namespaces: it goes on as their first process.
+
+    That is a child of the host, too. The process that the host has started ends.
+    """
+
+    pid: int
+    """In the namespace of the host."""
+
+
 LaunchRequest: TypeAlias = Spawn | Signal
-LaunchReply: TypeAlias = Spawned | SpawnFailed | Exited | StrayKilled | Confined | Refused
+LaunchReply: TypeAlias = Spawned | SpawnFailed | Exited | StrayKilled | Confined | Refused | Moved
 
 decode_launch_request = msgspec.msgpack.Decoder(LaunchRequest).decode
 decode_launch_reply = msgspec.msgpack.Decoder(LaunchReply).decode

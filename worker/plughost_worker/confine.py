@@ -26,7 +26,14 @@ from plughost_protocol.confinement import (
 
 from . import kernel
 
-__all__ = ["LayerRefused", "apply", "confine_template", "enter_namespaces", "seal"]
+__all__ = [
+    "LayerRefused",
+    "apply",
+    "confine_template",
+    "enter_namespaces",
+    "fork_first_process",
+    "seal",
+]
 
 _HOSTNAME: Final = "plugin"
 _ROOT_OPTIONS: Final = "size=1m,nr_inodes=1k,mode=755"
@@ -122,6 +129,15 @@ def enter_namespaces(flags: int) -> None:
             _write("/proc/self/setgroups", "deny")
             _write("/proc/self/uid_map", f"{user} {user} 1")
             _write("/proc/self/gid_map", f"{group} {group} 1")
+
+
+def fork_first_process() -> int:
+    """The first process of the namespaces that were entered, as a child of our parent.
+
+    Returns its process id, and 0 in it. Raises `LayerRefused`.
+    """
+    with _Layer("namespaces", "clone with CLONE_PARENT"):
+        return kernel.fork_sibling()
 
 
 def _write(path: str, text: str) -> None:

@@ -2,8 +2,9 @@
 
 import ctypes
 import os
+import signal
 import sys
-from errno import EINVAL
+from errno import EINVAL, ENOSYS
 from typing import Any, Final
 
 from plughost_protocol.confinement import NEW_USER
@@ -13,6 +14,11 @@ _AT_FDCWD: Final = -100  # fcntl.h
 _libc: Final[Any] = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 # Keeps the GIL, which the one thread that there is holds in the fork as well.
 _libc_with_gil: Final[Any] = ctypes.PyDLL(None, use_errno=True) if _libc is not None else None
+# Made here, so that no worker makes them for itself: functions that no template calls, and types.
+for _name in ("mount", "umount2", "pivot_root", "capget", "capset", "syscall"):
+    getattr(_libc, _name, None)
+_TwoWords, _ThreeWords, _FourWords = (ctypes.c_uint64 * size for size in (2, 3, 4))
+_TwoHalfWords, _SixHalfWords = (ctypes.c_uint32 * size for size in (2, 6))
 
 
 def _check(result: int) -> int:
@@ -36,6 +42,22 @@ def fork() -> int:
     `random` must not be imported, whose generator is given another seed there.
     """
     return os.fork() if _libc_with_gil is None else _check(_libc_with_gil.fork())
+
+
+def fork_sibling() -> int:
+    """A fork that is a child of our parent, for a process of one thread. Raises `OSError`.
+
+    Before it starts a thread it must fork once more: until then libc takes its number for ours.
+    """
+    number = _CLONE.get(os.uname().machine)
+    if number is None:
+        raise OSError(ENOSYS, os.strerror(ENOSYS))
+    flags = ctypes.c_ulong(_CLONE_PARENT | signal.SIGCHLD)
+    return _check(_libc_with_gil.syscall(ctypes.c_long(number), flags, *[ctypes.c_long(0)] * 4))
+
+
+_CLONE_PARENT: Final = 0x8000  # linux/sched.h
+_CLONE: Final = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
 
 
 def prctl(option: int, value: int | bytes) -> int:
@@ -81,7 +103,7 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
 
 def open_path(path: str) -> int:
     """An O_PATH descriptor. Raises `OSError` (ELOOP) where the path leads over a symbolic link."""
-    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
+    how = _ThreeWords(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
     return _syscall(_OPENAT2, _AT_FDCWD, path.encode(), how, ctypes.sizeof(how))
 
 
@@ -100,14 +122,14 @@ def bind_mount(source: int, target: str, attributes: int) -> None:
 
 
 def _set_attributes(tree: int, attributes: int) -> None:
-    wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)  # struct mount_attr
+    wanted = _FourWords(attributes, 0, 0, 0)  # struct mount_attr
     flags = _AT_EMPTY_PATH | _AT_RECURSIVE
     _syscall(_MOUNT_SETATTR, tree, b"", flags, wanted, ctypes.sizeof(wanted))
 
 
 def make_read_only(path: str) -> None:
     """Make the one mount at `path` read-only."""
-    wanted = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY, 0, 0, 0)
+    wanted = _FourWords(MOUNT_ATTR_RDONLY, 0, 0, 0)
     _syscall(_MOUNT_SETATTR, _AT_FDCWD, path.encode(), 0, wanted, ctypes.sizeof(wanted))
 
 
@@ -163,8 +185,8 @@ def lock_root() -> None:
 def keep_capabilities(mask: int) -> None:
     """Give up every capability that is not in a mask, and the ambient ones."""
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the lower halves first
+    header = _TwoHalfWords(_CAPABILITY_VERSION_3, 0)
+    data = _SixHalfWords()  # effective, permitted, inheritable: the lower halves first
     _check(_libc.capget(header, data))
     for half, of_mask in ((0, mask & 0xFFFF_FFFF), (3, mask >> 32)):
         data[half] &= of_mask
@@ -208,7 +230,7 @@ class Ruleset:
     """A Landlock ruleset that is being filled."""
 
     def __init__(self, handled_fs: int, handled_net: int, scoped: int) -> None:
-        handled = (ctypes.c_uint64 * 3)(handled_fs, handled_net, scoped)
+        handled = _ThreeWords(handled_fs, handled_net, scoped)
         # An older kernel takes the shorter structure, without what it does not know.
         size = 24 if scoped else 16 if handled_net else 8
         self._fd = _syscall(_CREATE_RULESET, handled, size, 0)
@@ -224,7 +246,7 @@ class Ruleset:
 
     def allow_connect(self, port: int) -> None:
         """Allow TCP connections to a port."""
-        rule = (ctypes.c_uint64 * 2)(_ACCESS_NET_CONNECT_TCP, port)
+        rule = _TwoWords(_ACCESS_NET_CONNECT_TCP, port)
         _syscall(_ADD_RULE, self._fd, _RULE_NET_PORT, rule, 0)
 
     def restrict(self) -> None:

@@ -23,7 +23,14 @@ from plughost_protocol import encode
 from plughost_protocol.confinement import NEW_MOUNTS, Confinement, Listener, TemplateConfinement
 from plughost_protocol.probing import Finding, ProbeRequest
 
-from .confine import LayerRefused, apply, confine_template, enter_namespaces, seal
+from .confine import (
+    LayerRefused,
+    apply,
+    confine_template,
+    enter_namespaces,
+    fork_first_process,
+    seal,
+)
 from .kernel import PR_SET_PDEATHSIG, prctl
 
 __all__ = ["probe"]
@@ -59,11 +66,16 @@ def probe(result_fd: int, request: bytes) -> NoReturn:
     os._exit(0)
 
 
-def _in_child(name: str, trial: Callable[[ProbeRequest], _Notes], asked: ProbeRequest) -> Finding:
+def _in_child(
+    name: str,
+    trial: Callable[[ProbeRequest], _Notes],
+    asked: ProbeRequest,
+    fork: Callable[[], int] = os.fork,
+) -> Finding:
     """What a trial finds in a fork of this process, which is then gone, its children too."""
     reading, writing = os.pipe()
     parent = os.getpid()
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             os.setsid()
@@ -84,7 +96,9 @@ def _hear(name: str, reading: int, child: int) -> Finding:
     data = os.read(reading, 65_536) if ready else b""
     if not ready:
         os.kill(child, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 0
+    with suppress(ChildProcessError):  # a child of our parent
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(ProcessLookupError, PermissionError):  # its group; an id of its own
         os.killpg(child, signal.SIGKILL)
     if data:
@@ -116,9 +130,13 @@ def _refused(what: str) -> Iterator[None]:
     raise _NotHeld(f"{what} still works")
 
 
-def _nested(trial: Callable[[ProbeRequest], _Notes], asked: ProbeRequest) -> _Notes:
+def _nested(
+    trial: Callable[[ProbeRequest], _Notes],
+    asked: ProbeRequest,
+    fork: Callable[[], int] = os.fork,
+) -> _Notes:
     """A trial in a further child; what it raises there is raised here."""
-    found = _in_child("", trial, asked)
+    found = _in_child("", trial, asked, fork)
     if found.ok:
         return found.notes
     if found.layer:
@@ -133,7 +151,7 @@ def _namespaces(asked: ProbeRequest) -> _Notes:
     if not asked.template.namespaces:
         raise _Skipped("not asked for")
     enter_namespaces(asked.template.namespaces)
-    return _nested(_as_first_process, asked)
+    return _nested(_as_first_process, asked, fork_first_process)
 
 
 def _as_first_process(asked: ProbeRequest) -> _Notes:
@@ -352,9 +370,10 @@ def _death_signal(_: ProbeRequest) -> _Notes:
 
 def _together(asked: ProbeRequest) -> _Notes:
     """As the template and a worker do it, one inside the other."""
-    if asked.template.namespaces:
-        enter_namespaces(asked.template.namespaces)
-    return _nested(_together_in_template, asked)
+    if not asked.template.namespaces:
+        return _nested(_together_in_template, asked)
+    enter_namespaces(asked.template.namespaces)
+    return _nested(_together_in_template, asked, fork_first_process)
 
 
 def _together_in_template(asked: ProbeRequest) -> _Notes:

@@ -2,12 +2,12 @@
 
 It is the parent of its workers and reaps them. It runs no plugin code, holds no descriptor of
 a worker once that runs, and has one thread. Where namespaces are allowed it is process 1 of
-its own, and has a keeper outside, which the host started. It sees to it that nothing is left:
+its own. It sees to it that nothing is left:
 
 - a worker dies with the template (parent-death signal; the end of the namespace)
 - a process that leaves its worker (a daemon) falls to the template and is killed
-- when the host is gone, even by SIGKILL, the kernel kills the keeper, with it the namespace's first
-  process, and so all in it; without a namespace the host's socket ends, and everything is killed
+- when the host is gone, even by SIGKILL, the kernel kills the template, and with it all that is in
+  its namespace; without a namespace the host's socket ends, and everything is killed
 """
 
 import fcntl
@@ -32,6 +32,7 @@ from plughost_protocol.launch import (
     Confined,
     Exited,
     LaunchReply,
+    Moved,
     Refused,
     Signal,
     Spawn,
@@ -41,7 +42,14 @@ from plughost_protocol.launch import (
     decode_launch_request,
 )
 
-from .confine import LayerRefused, apply, confine_template, enter_namespaces, seal
+from .confine import (
+    LayerRefused,
+    apply,
+    confine_template,
+    enter_namespaces,
+    fork_first_process,
+    seal,
+)
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, PR_SET_PDEATHSIG, fork, prctl
 from .rehearsal import rehearse
 from .runtime import run_worker
@@ -51,7 +59,12 @@ __all__ = ["serve"]
 _STRAY_SCAN: Final = 1.0  # seconds; a daemon's parent exits without telling us
 _DEATH_SCAN: Final = 0.05  # seconds, for those of whose death no pidfd tells
 _FAILED: Final = 97  # exit status of a child that did not become a worker
-_FIRST_WORKER_FD: Final = 3
+
+# Where a worker has what comes with `Spawn`. In the template these are taken, and the socket to
+# the host lies behind them, so that nothing that comes has to be moved out of another's way.
+_RPC_AND_STACK_FDS: Final = (3, 4, 5)
+_WORKER_TARGETS: Final = (3, 4, 1, 2, 5)
+_HOST_FD: Final = 6
 
 
 def serve(host_fd: int, confinement: bytes) -> NoReturn:
@@ -70,7 +83,7 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
         rehearse()
         gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after a fork
-    host = socket.socket(fileno=host_fd)
+    host = _lay_out_descriptors(host_fd)
     try:
         if wanted.namespaces:
             enter_namespaces(wanted.namespaces)
@@ -88,27 +101,25 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
     _Template(host).run()
 
 
+def _lay_out_descriptors(host_fd: int) -> socket.socket:
+    """The socket to the host, where workers expect it; what they are given finds its place free."""
+    aside = fcntl.fcntl(host_fd, fcntl.F_DUPFD_CLOEXEC, _HOST_FD + 1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for fd in (0, *_RPC_AND_STACK_FDS):
+        os.dup2(null, fd)
+    os.dup2(aside, _HOST_FD)
+    os.closerange(_HOST_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    return socket.socket(fileno=_HOST_FD)
+
+
 def _become_first_process(host: socket.socket) -> None:
-    """Go on as process 1 of the new namespace; the process that was stays, and keeps it."""
-    # The whole namespace dies with its first process, and that with its keeper.
-    child = os.fork()
-    if child == 0:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        return
-    host.close()
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    prctl(PR_SET_NAME, b"plughost-keeper")
-    os.nice(19)  # where all end at once, it is the workers that should go first
-    signal.signal(signal.SIGCONT, lambda *_: _wake(child))
+    """Go on as process 1 of the new namespaces; the process that was tells of it, and ends."""
+    pid = fork_first_process()
+    if pid:
+        with suppress(OSError):  # it has hung up: what goes on will notice
+            host.send(encode(Moved(pid)))
+        os._exit(0)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death ends all, with no word of ours
-    os.waitpid(child, 0)
-    os._exit(0)
-
-
-def _wake(template: int) -> None:
-    """Let the template run on, if it was stopped: the host asks for it."""
-    with suppress(ProcessLookupError):
-        os.kill(template, signal.SIGCONT)
 
 
 class _Forked(NamedTuple):
@@ -285,14 +296,16 @@ def _become_worker(spawn: Spawn, fds: list[int], template: int, host: socket.soc
     try:
         _die_with(template)
         os.setsid()
-        report = _take_descriptors(fds, host)
+        for target, fd in zip(_WORKER_TARGETS, fds, strict=True):
+            os.dup2(fd, target)
+        os.closerange(_HOST_FD + 1, os.sysconf("SC_OPEN_MAX"))
         for name, value in spawn.env.items():
             os.environ[name] = value
         os.umask(0o077)
         prctl(PR_SET_NAME, spawn.name.encode()[:15])
-        _confine(spawn, template, report)
+        _confine(spawn, template, host)
         gc.enable()
-        run_worker(_FIRST_WORKER_FD, _FIRST_WORKER_FD + 1, _FIRST_WORKER_FD + 2)
+        run_worker(*_RPC_AND_STACK_FDS)
     except BaseException as exc:  # noqa: BLE001 - nothing may return into the template's loop
         os.write(2, f"the worker failed: {type(exc).__name__}: {exc}\n".encode())
     finally:
@@ -305,7 +318,7 @@ def _die_with(template: int) -> None:
         os._exit(_FAILED)  # it died before the signal was asked for
 
 
-def _confine(spawn: Spawn, template: int, report: socket.socket) -> None:
+def _confine(spawn: Spawn, template: int, host: socket.socket) -> None:
     """Apply the layers, and tell the host; the socket to it is closed."""
     try:
         listeners = apply(spawn.confinement)
@@ -313,25 +326,8 @@ def _confine(spawn: Spawn, template: int, report: socket.socket) -> None:
         os.chdir(spawn.cwd)
         seal(spawn.confinement)
     except LayerRefused as exc:
-        report.send(encode(Refused(spawn.key, exc.layer, exc.action, exc.errno)))
+        host.send(encode(Refused(spawn.key, exc.layer, exc.action, exc.errno)))
         os._exit(_FAILED)
-    socket.send_fds(report, [encode(Confined(spawn.key))], [sock.fileno() for sock in listeners])
-    for sock in (report, *listeners):
+    socket.send_fds(host, [encode(Confined(spawn.key))], [sock.fileno() for sock in listeners])
+    for sock in (host, *listeners):
         sock.close()
-
-
-def _take_descriptors(fds: list[int], host: socket.socket) -> socket.socket:
-    """Put the five descriptors where they belong and close all others but the host's socket."""
-    # Moved out of the way first: a target may be the source of another.
-    rpc_in, rpc_out, stdout, stderr, stack = map(_above, fds)
-    null = os.open(os.devnull, os.O_RDONLY)
-    report = _above(host.detach())
-    targets = (null, stdout, stderr, rpc_in, rpc_out, stack, report)
-    for target, fd in enumerate(targets):
-        os.dup2(fd, target)
-    os.closerange(len(targets), os.sysconf("SC_OPEN_MAX"))
-    return socket.socket(fileno=len(targets) - 1)
-
-
-def _above(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD, 16)

@@ -145,7 +145,7 @@ class Quarters:
 
     @property
     def template_pid(self) -> int | None:
-        """The process id of the template, or of the keeper of its namespaces."""
+        """The process id of the template."""
         return None if self._template is None else self._template.pid
 
     def plan(self) -> SandboxPlan:
@@ -199,7 +199,7 @@ class Quarters:
         # It waits for all processors, while the template imports what it needs. A worker that is
         # forked before it is over is moved by itself.
         try:
-            await anyio.to_thread.run_sync(group.add, pid)
+            await anyio.to_thread.run_sync(_admit, group, pid)
         except CgroupError as exc:
             self._book.note("warning", str(exc))
 
@@ -254,3 +254,9 @@ class Quarters:
             group.kill()
         if group.remove() and isinstance(groups, CgroupTree):
             groups.forget(group)
+
+
+def _admit(group: Cgroup, pid: int) -> None:
+    """Have a process be in a group. To be moved takes long; it may have been born there."""
+    if pid not in group.pids():
+        group.add(pid)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import anyio
 
@@ -23,6 +23,7 @@ from plughost_protocol.launch import (
     Confined,
     Exited,
     LaunchReply,
+    Moved,
     Refused,
     Signal,
     Spawn,
@@ -32,9 +33,13 @@ from plughost_protocol.launch import (
     decode_launch_reply,
 )
 
+from .child import Child
+
 __all__ = ["Launch", "LayerRefused", "SpawnRefused", "Template", "TemplateLost"]
 
 _log = logging.getLogger("plughost.template")
+
+_Process: TypeAlias = "subprocess.Popen[bytes] | Child"
 
 _PATIENCE: Final = 1.0  # seconds that it has to kill its workers and end
 _REAP_INTERVAL: Final = 0.002
@@ -98,7 +103,7 @@ class Template:
         self._python = python
         self._confinement = confinement
         self._on_start: Callable[[int], None] = lambda _: None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Process | None = None
         self._socket: socket.socket | None = None
         self._launches: dict[int, Launch] = {}
         self._starting: dict[int, Waiter[None]] = {}
@@ -109,7 +114,7 @@ class Template:
 
     @property
     def pid(self) -> int | None:
-        """The process id of what we started, while it lives."""
+        """The process id of the template, while it lives."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
@@ -133,7 +138,7 @@ class Template:
         self._on_start(self._process.pid)
 
     def when_started(self, act: Callable[[int], None]) -> None:
-        """Have `act` called with the process id whenever it is started, and now if it runs."""
+        """Have `act` called with the process id now if it runs, and whenever it gets another."""
         self._on_start = act
         if self._process is not None:
             act(self._process.pid)
@@ -160,8 +165,8 @@ class Template:
             self._launches.pop(key, None)
             if not isinstance(exc, OSError):
                 raise
-            self._on_readable()  # its last words
-            self._lost()
+            self._hear_all()  # its last words
+            self._died()
             raise self._refused or TemplateLost() from exc
         await started
 
@@ -200,25 +205,40 @@ class Template:
 
     async def aclose(self) -> None:
         """Hang up: the template kills every worker that is left, and ends. Returns when it has."""
-        process = self._process
+        started = self._process
+        if started is None:
+            return
+        if self._confinement.namespaces and not isinstance(started, Child):
+            # It has no worker yet, and must not move when nobody hears of it any more.
+            started.kill()
+            await _ended(started)
+            self._hear_all()
+        process = self._process or started
         self._lost()
-        if process is not None:
-            while process.poll() is None:  # noqa: ASYNC110 - nobody tells
-                await anyio.sleep(_REAP_INTERVAL)
+        await _ended(process)
 
     def _on_readable(self) -> None:
-        if self._socket is None:
-            return
-        try:
-            data, fds = _receive(self._socket)
-        except BlockingIOError:
-            return
-        if not data:
-            if self._refused is None:
-                _log.error("a template process died; its workers died with it")
-            self._lost()
-        else:
+        with suppress(BlockingIOError):
+            if self._socket is not None and not self._hear(self._socket):
+                self._died()
+
+    def _hear_all(self) -> None:
+        """Take in what it has said."""
+        with suppress(BlockingIOError):
+            while self._socket is not None and self._hear(self._socket):
+                pass
+
+    def _hear(self, sock: socket.socket) -> bool:
+        """Take in one reply; False at the end. Raises `BlockingIOError` where there is none yet."""
+        data, fds = _receive(sock)
+        if data:
             self._on_reply(decode_launch_reply(data), fds)
+        return bool(data)
+
+    def _died(self) -> None:
+        if self._refused is None:
+            _log.error("a template process died; its workers died with it")
+        self._lost()
 
     def _on_reply(self, reply: LaunchReply, fds: list[int]) -> None:
         match reply:
@@ -226,6 +246,8 @@ class Template:
                 pidfd = fds[0] if fds else -1
                 self._launches[key].spawned(_pid_here(pidfd) or pid, pidfd)
                 self._half_way(key)
+            case Moved(pid):
+                self._on_moved(pid)
             case Confined(key):
                 self._launches[key].sockets = [socket.socket(fileno=fd) for fd in fds]
                 self._half_way(key)
@@ -241,6 +263,12 @@ class Template:
                 launch.exited(status, max_rss, cpu)
             case StrayKilled(pid, command):
                 _log.warning("process %d had left its worker and was killed: %s", pid, command)
+
+    def _on_moved(self, pid: int) -> None:
+        started, self._process = self._process, Child(pid)
+        if started is not None:
+            self._reap(started, self._reactor.now() + _PATIENCE)
+        self._on_start(pid)
 
     def _half_way(self, key: int) -> None:
         """A worker is spawned, or confined. It says so itself, and may overtake its parent."""
@@ -285,7 +313,7 @@ class Template:
         for launch in launches.values():
             launch.exited(None, 0, 0.0)
 
-    def _reap(self, process: "subprocess.Popen[bytes]", deadline: float) -> None:
+    def _reap(self, process: _Process, deadline: float) -> None:
         """It ends by itself, having killed its workers; one that is stuck is killed."""
         if process.poll() is not None:
             return
@@ -293,6 +321,11 @@ class Template:
         if now > deadline:
             process.kill()
         self._reactor.call_at(now + _REAP_INTERVAL, lambda: self._reap(process, deadline))
+
+
+async def _ended(process: _Process) -> None:
+    while process.poll() is None:  # noqa: ASYNC110 - nobody tells
+        await anyio.sleep(_REAP_INTERVAL)
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
