@@ -31,8 +31,7 @@ def named_parameters(function: Callable[..., Any], tool: str) -> dict[str, Any]:
 def _is_plain(function: Callable[..., Any]) -> bool:
     """Whether its code says all that its signature says.
 
-    That runs thirty functions, and each worker would have its own copy of the memory that they
-    touch.
+    To ask for that runs fourteen functions, and has a worker copy 140 kB of its template's memory.
     """
     if type(function) is not FunctionType:
         return False

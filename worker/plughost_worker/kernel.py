@@ -38,10 +38,10 @@ def fork() -> int:
     """fork(2), for a process of one thread. Raises `OSError`.
 
     Without what `os.fork` has Python and its modules do in the child, which is for locks that
-    other threads held: it takes a millisecond, and has half a megabyte of the parent's copied.
-    `random` must not be imported, whose generator is given another seed there.
+    other threads held: it takes a millisecond, and writes to a hundred pages of memory that is
+    shared with the parent. `random` must not be imported, which would draw the same numbers.
     """
-    return os.fork() if _libc_with_gil is None else _check(_libc_with_gil.fork())
+    return _check(_libc_with_gil.fork())
 
 
 def fork_sibling() -> int:

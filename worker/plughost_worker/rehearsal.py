@@ -66,8 +66,7 @@ def rehearse() -> bytes:
     _gather(called)
     for _ in range(_ROUNDS):
         said = _play()
-    # Python lets go of a thread some time before the kernel does.
-    while len(os.listdir("/proc/self/task")) > 1:
+    while len(os.listdir("/proc/self/task")) > 1:  # Python lets go of a thread a little early
         time.sleep(0.001)
     return said
 

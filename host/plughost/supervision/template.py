@@ -104,6 +104,7 @@ class Template:
         self._confinement = confinement
         self._on_start: Callable[[int], None] = lambda _: None
         self._process: _Process | None = None
+        self._moved_from: _Process | None = None
         self._socket: socket.socket | None = None
         self._launches: dict[int, Launch] = {}
         self._starting: dict[int, Waiter[None]] = {}
@@ -213,9 +214,12 @@ class Template:
             started.kill()
             await _ended(started)
             self._hear_all()
-        process = self._process or started
+        processes = [self._process or started]
+        if self._moved_from is not None:
+            processes.append(self._moved_from)
         self._lost()
-        await _ended(process)
+        for process in processes:
+            await _ended(process)
 
     def _on_readable(self) -> None:
         with suppress(BlockingIOError):
@@ -265,9 +269,9 @@ class Template:
                 _log.warning("process %d had left its worker and was killed: %s", pid, command)
 
     def _on_moved(self, pid: int) -> None:
-        started, self._process = self._process, Child(pid)
-        if started is not None:
-            self._reap(started, self._reactor.now() + _PATIENCE)
+        self._moved_from, self._process = self._process, Child(pid)
+        if self._moved_from is not None:
+            self._reap(self._moved_from, self._reactor.now() + _PATIENCE)
         self._on_start(pid)
 
     def _half_way(self, key: int) -> None:
