@@ -553,3 +553,10 @@ def test_a_memory_limit_that_no_worker_can_live_with_is_refused_and_the_least_is
     )
     with pytest.raises(ManifestError, match=r"limits\.memory: '1MB' is too little: .* 32 MB"):
         read_manifest(tmp_path)
+
+
+def test_a_group_that_is_gone_takes_nobody(tree: CgroupTree) -> None:
+    group = tree.create("gone", LIMITS)
+    assert group.remove()
+    group.hold(os.getpid())
+    assert not group.folder.exists()

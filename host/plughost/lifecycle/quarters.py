@@ -199,7 +199,7 @@ class Quarters:
         # It waits for all processors, while the template imports what it needs. A worker that is
         # forked before it is over is moved by itself.
         try:
-            await anyio.to_thread.run_sync(_admit, group, pid)
+            await anyio.to_thread.run_sync(group.hold, pid)
         except CgroupError as exc:
             self._book.note("warning", str(exc))
 
@@ -254,9 +254,3 @@ class Quarters:
             group.kill()
         if group.remove() and isinstance(groups, CgroupTree):
             groups.forget(group)
-
-
-def _admit(group: Cgroup, pid: int) -> None:
-    """Have a process be in a group. To be moved takes long; it may have been born there."""
-    if pid not in group.pids():
-        group.add(pid)

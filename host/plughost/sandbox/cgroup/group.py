@@ -99,6 +99,15 @@ class Cgroup(ABC):
             except OSError as exc:
                 raise CgroupError(f"moving process {pid} to {folder}", exc) from exc
 
+    def hold(self, pid: int) -> None:
+        """Move a process in, unless it was born there. A group that is gone takes nobody.
+
+        Raises `CgroupError`.
+        """
+        with suppress(FileNotFoundError):
+            if pid not in self.pids():
+                self.add(pid)
+
     def pids(self) -> list[int]:
         """The processes in it."""
         return [int(pid) for pid in read(self.folder / "cgroup.procs").split()]
