@@ -3,7 +3,6 @@
 import os
 import signal
 import textwrap
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import anyio
 import pytest
 
 from plughost import (
-    CallContext,
     Host,
     HostMisuse,
     NotRunning,
@@ -230,9 +228,8 @@ async def test_a_plugin_that_is_reloaded_while_it_sleeps_keeps_nobody_from_findi
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(host.reload, "slow")
             await eventually(lambda: bool(host.plugin("slow").workers))
-            with suppress(NotRunning):  # there may be no room for it, or there is: it hears so
-                await host.call("quick.pid", context=CallContext(timeout=10))
-        assert host.plugin("slow").state is State.ACTIVE
+            assert await host.call("quick.pid")
+        assert host.plugin("slow").state is State.SLEEPING  # once it was loaded, it was idle
 
 
 async def test_a_plugin_that_cannot_be_started_any_more_says_why_to_who_needs_it(
@@ -314,6 +311,41 @@ async def test_idle_workers_make_room_where_there_are_as_many_as_there_may_be(
                 await host.call("one.starts")
             assert host.plugin("one").state is State.SLEEPING
             tasks.cancel_scope.cancel()
+
+
+@BOTH
+async def test_a_worker_that_is_in_use_for_a_moment_makes_room_then(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    code = """
+        from plughost_sdk import Plugin
+        plugin = Plugin()
+
+        @plugin.tool
+        async def work() -> str:
+            return await plugin.api.events.request("order")
+    """
+    asked = ["tools:register", "events:emit"]
+    make_plugin("busy", code, permissions=asked, activation=["tool"])
+    folder = make_plugin("counts", COUNTS, permissions=STORES, activation=["tool"])
+    config = replace(lazy(tmp_path), totals=Totals(workers=1))
+    async with (
+        Host([folder], config) as host,
+        host.events.subscribe("order") as orders,
+    ):
+        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        answers: dict[str, object] = {}
+
+        async def call(tool: str) -> None:
+            answers[tool] = await host.call(tool)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, "busy.work")
+            (order,) = await take(orders, 1)
+            tasks.start_soon(call, "counts.starts")
+            await eventually(lambda: host.plugin("counts").state is State.LOADING)
+            assert host.events.reply(order, "done")
+        assert answers == {"busy.work": "done", "counts.starts": 2}
 
 
 async def test_an_event_starts_it_and_is_handled(make_plugin: MakePlugin, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ _TURN: Final = 1.0  # seconds until the next ones are, where these hang
 _MOST_AT_ONCE: Final = 8  # with those that hang
 # Seconds that a host's start waits to learn what its plugins offer. It goes on learning after.
 _PATIENCE: Final = 1.0
-_ROOM: Final = 2.0  # seconds that a plugin waits for others to be loaded, as one may be idle then
+_ROOM: Final = 5.0  # seconds that a plugin waits for others that are in use or being loaded
+_GLANCE: Final = 0.05  # seconds between two looks at them
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class Idling:
         self._learning = anyio.Semaphore(_MOST_AT_ONCE)
         # One after the other: who looks for room must not miss one that is falling asleep.
         self._falling = anyio.Lock()
+        self._looking = anyio.Lock()  # and one only looks again and again
 
     # With the host
 
@@ -185,28 +187,41 @@ class Idling:
             )
 
     async def make_room(self, plugin_id: str, most: int) -> None:
-        """End the workers that were idle for the longest, until a plugin's is one of so many."""
-        others = [p for p in self._plugins.values() if p.id != plugin_id and p.activation.is_lazy]
-        tried: set[str] = set()
+        """End the workers that were idle for the longest, until a plugin's is one of so many.
+
+        Where all are in use or being loaded, it waits a moment for one of them.
+        """
+        if self._workers_beside(plugin_id) < most:
+            return
         end = self._reactor.now() + _ROOM
-        while self._workers_beside(plugin_id) >= most:
-            if leaving := [p for p in others if p.is_leaving]:
-                await leaving[0].alone()
+        async with self._looking:
+            while self._workers_beside(plugin_id) >= most:
+                others = [
+                    other
+                    for other in self._plugins.values()
+                    if other.id != plugin_id and other.activation.is_lazy and other.workers
+                ]
+                if leaving := [other for other in others if other.is_leaving]:
+                    await leaving[0].alone()
+                elif not await self._end_idle(others, plugin_id):
+                    if not others or self._reactor.now() >= end:
+                        return
+                    await anyio.sleep(_GLANCE)
+
+    async def _end_idle(self, others: list[HostedPlugin], plugin_id: str) -> bool:
+        """Let one of them sleep, if one is idle: whether one does."""
+        idle = [other for other in others if other.is_idle]
+        for plugin in sorted(idle, key=self._idle_for, reverse=True):
+            try:
+                sleeps = await self._put_to_sleep(plugin)
+            except PlughostError as exc:
+                plugin.log.note("error", f"its worker does not end for {plugin_id}: {exc}")
                 continue
-            idle = [p for p in others if p.is_idle and p.id not in tried]
-            if not idle:
-                # What is being loaded may be idle in a moment.
-                loading = [p for p in others if p.state is State.LOADING and p.workers]
-                if not loading or self._reactor.now() >= end:
-                    return
-                with anyio.move_on_after(end - self._reactor.now()):
-                    await loading[0].settled()
-                continue
-            plugin = max(idle, key=self._idle_for)
-            tried.add(plugin.id)
-            if await self._put_to_sleep(plugin):
+            if sleeps:
                 plugin.rest()
                 plugin.log.note("info", f"its worker makes room for the one of {plugin_id}")
+                return True
+        return False
 
     def _workers_beside(self, plugin_id: str) -> int:
         return sum(len(p.workers) for p in self._plugins.values() if p.id != plugin_id)
