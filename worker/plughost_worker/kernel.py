@@ -60,15 +60,6 @@ _CLONE_PARENT: Final = 0x8000  # linux/sched.h
 _CLONE: Final = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
 
 
-_MADV_COLLAPSE: Final = 25  # asm-generic/mman-common.h
-
-
-def collapse(address: int, size: int) -> None:
-    """madvise(MADV_COLLAPSE). Raises `OSError`."""
-    begin, length = ctypes.c_void_p(address), ctypes.c_size_t(size)
-    _check(_libc.madvise(begin, length, ctypes.c_int(_MADV_COLLAPSE)))
-
-
 def prctl(option: int, value: int | bytes) -> int:
     """prctl(2). Raises `OSError`."""
     given = ctypes.c_ulong(value) if isinstance(value, int) else value

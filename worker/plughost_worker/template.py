@@ -50,7 +50,6 @@ from .confine import (
     fork_first_process,
     seal,
 )
-from .huge_pages import use_huge_pages
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, PR_SET_PDEATHSIG, fork, prctl
 from .rehearsal import rehearse
 from .runtime import run_worker
@@ -84,7 +83,6 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
         rehearse()
         gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after a fork
-    use_huge_pages()
     host = _lay_out_descriptors(host_fd)
     try:
         if wanted.namespaces:
