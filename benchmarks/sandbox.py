@@ -141,7 +141,7 @@ async def _fifty(state: Path, folder: Path) -> None:
             await host.call(f"{plugin.id}.add", {"a": 1, "b": 2})
         if os.geteuid() == 0:
             workers = [plugin.pid or 0 for plugin in hosted]
-            print(f"  PSS {tree_pss(workers) / _WORKERS / _MB:.1f} MB each, ", end="")
+            print(f"  PSS {tree_pss(workers) / _WORKERS / _MB:.2f} MB each, ", end="")
             print(f"{helpers_pss(workers) / _MB:.1f} MB the template")
 
 

@@ -54,6 +54,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     SHARED: {"shared_template": True},
     BARE: {"shared_template": True, "sandbox": Sandbox(ALL_LAYERS)},
 }
+STOPPED, FORKED = "the templates are stopped", "a fork of it has all that it has open"
+
 every_way = pytest.mark.parametrize("way", [OWN, SHARED, BARE])
 
 
@@ -63,7 +65,7 @@ def quick(way: str = OWN) -> HostConfig:
 
 # Prints the process ids of all that it has started, in the middle of their misbehaviour.
 HOST = """
-import json, sys, anyio, psutil
+import json, os, sys, time, anyio, psutil
 from plughost import GRANT_ALL_ASKED, Host, HostConfig, Layer, Limits, PlughostError, Sandbox
 
 WAYS = {
@@ -79,7 +81,7 @@ async def call(host, tool, **params):
         pass
 
 async def main():
-    way, *folders = sys.argv[1:]
+    way, forks, *folders = sys.argv[1:]
     config = HostConfig(limits=Limits(grace=0.2), grants=GRANT_ALL_ASKED, **WAYS[way])
     async with Host(folders, config) as host:
         async with anyio.create_task_group() as tasks:
@@ -91,6 +93,11 @@ async def main():
             everything = psutil.Process().children(recursive=True)
             pids = {f"{child.name()} {child.pid}": child.pid for child in everything}
             pids |= {name: plugin.pid for name, plugin in host.plugins.items()}
+            fork = os.fork() if forks else -1
+            if fork == 0:
+                time.sleep(60)
+                os._exit(0)
+            pids["fork"] = fork
             print(json.dumps(pids), flush=True)
             await anyio.sleep_forever()
 
@@ -170,25 +177,29 @@ def mounts() -> str:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("stopped_first", [False, True])
+@pytest.mark.parametrize("before", ["", STOPPED, FORKED])
 @every_way
-async def test_the_death_of_the_host_takes_everything_along(way: str, stopped_first: bool) -> None:
-    before = mounts()
-    command = [sys.executable, "-c", HOST, way, *(str(PLUGINS / name) for name in SOME)]
+async def test_the_death_of_the_host_takes_everything_along(way: str, before: str) -> None:
+    mounted = mounts()
+    forks = "forks" if before == FORKED else ""
+    command = [sys.executable, "-c", HOST, way, forks, *(str(PLUGINS / name) for name in SOME)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as host:  # noqa: ASYNC220 - it is killed, not awaited
         assert host.stdout is not None
         try:
             with anyio.fail_after(PATIENCE):
                 await anyio.wait_readable(host.stdout)
             pids = json.loads(host.stdout.readline())
+            fork = pids.pop("fork")
             fds = watch(pids)
-            if stopped_first:
+            if before == STOPPED:
                 stop_templates(pids[name.replace("_", "-")] for name in SOME)
         finally:
             host.kill()
     assert set(fds) > {name.replace("_", "-") for name in SOME}
     await gone(fds)
-    assert mounts() == before
+    if forks:
+        os.kill(fork, signal.SIGKILL)
+    assert mounts() == mounted
     await until(lambda: not groups(host.pid))
 
 
@@ -349,6 +360,7 @@ async def test_many_crashes_in_a_row_leak_nothing(caplog: pytest.LogCaptureFixtu
 
         for _ in range(50):  # what is made once is made by now
             await crash()
+        await until(lambda: len(host_process.children()) == 2)  # its template, and a spare one
         before, begun = await settled(), time.monotonic()
         for _ in range(CRASHES):
             await crash()

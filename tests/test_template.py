@@ -8,21 +8,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, cast
 
 import anyio
+import msgspec
 import psutil
 import pytest
 
 from plughost import PlughostError, Sandbox
 from plughost.reactor import current_reactor
-from plughost.sandbox.interpreter import find_interpreter
+from plughost.sandbox.interpreter import Interpreter, find_interpreter
 from plughost.sandbox.machine import this_machine
 from plughost.sandbox.plan import template_confinement
 from plughost.supervision.child import Child
+from plughost.supervision.pipes import WorkerPipes
 from plughost.supervision.template import LayerRefused, Template
 from plughost_protocol.confinement import Confinement, TemplateConfinement
 from plughost_protocol.launch import Spawn
@@ -162,6 +167,48 @@ async def test_one_that_has_entered_namespaces_is_another_child_of_ours() -> Non
         await until(lambda: [child.pid for child in psutil.Process().children()] == seen[1:])
         await template.aclose()
         assert psutil.Process().children() == []
+
+
+class InThread:
+    """Starts a process in a thread that ends when it may."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.thread = threading.Thread()
+
+    def start(self, *given: Any, **more: Any) -> subprocess.Popen[bytes]:
+        started: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+
+        def run() -> None:
+            started.put(find_interpreter().start(*given, **more))
+            self.may_end.wait(PATIENCE)
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+        return started.get()
+
+
+@pytest.mark.parametrize("layers", [True, False])
+async def test_one_outlives_the_thread_that_has_started_it(layers: bool) -> None:
+    machine = this_machine()
+    namespaces = template_confinement(Sandbox(), machine).namespaces if layers else 0
+    async with anyio.create_task_group() as tasks:
+        python, confinement = InThread(), TemplateConfinement(namespaces=namespaces)
+        template = Template(current_reactor(tasks), cast("Interpreter", python), confinement)
+
+        async def spawn(key: int) -> None:
+            with WorkerPipes() as pipes:
+                asked = msgspec.structs.replace(SPAWN, key=key)
+                await template.spawn(asked, pipes.child_ends, Heard())
+
+        await spawn(1)
+        pid = template.pid
+        python.may_end.set()
+        thread = Path(f"/proc/self/task/{python.thread.native_id}")
+        await until(lambda: not thread.exists())
+        await spawn(2)
+        assert template.pid == pid
+        await template.aclose()
 
 
 def test_a_child_that_somebody_else_has_reaped_has_ended() -> None:

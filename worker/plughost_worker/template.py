@@ -6,8 +6,8 @@ its own. It sees to it that nothing is left:
 
 - a worker dies with the template (parent-death signal; the end of the namespace)
 - a process that leaves its worker (a daemon) falls to the template and is killed
-- when the host is gone, even by SIGKILL, the kernel kills the template, and with it all that is in
-  its namespace; without a namespace the host's socket ends, and everything is killed
+- when the host is gone, even by SIGKILL, the template kills everything, and ends a moment later:
+  the processors are for the ends of workers first
 """
 
 import fcntl
@@ -58,6 +58,9 @@ __all__ = ["serve"]
 
 _STRAY_SCAN: Final = 1.0  # seconds; a daemon's parent exits without telling us
 _DEATH_SCAN: Final = 0.05  # seconds, for those of whose death no pidfd tells
+# Seconds that the workers of all templates have to end before those do, when the host is killed.
+# Twenty take 20 to 30 ms on two processors, and as long again beside their templates.
+_HEAD_START: Final = 0.05
 _FAILED: Final = 97  # exit status of a child that did not become a worker
 
 # Where a worker has what comes with `Spawn`. In the template these are taken, and the socket to
@@ -84,21 +87,22 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
         gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after a fork
     host = _lay_out_descriptors(host_fd)
+    host_pidfd = _pidfd(os.getppid())
     try:
         if wanted.namespaces:
             enter_namespaces(wanted.namespaces)
             _become_first_process(host)
         else:
             prctl(PR_SET_CHILD_SUBREAPER, 1)
-            # A plugin may have stopped us; when the host dies, there is work to do.
-            prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
+        # Whoever may have stopped us: when the host dies, there is work to do.
+        prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
         confine_template(wanted)
     except LayerRefused as exc:
         refused = Refused(0, exc.layer, exc.action, exc.errno)
         with suppress(OSError):
             host.send(encode(refused))
         os._exit(_FAILED)
-    _Template(host).run()
+    _Template(host, host_pidfd).run()
 
 
 def _lay_out_descriptors(host_fd: int) -> socket.socket:
@@ -112,6 +116,14 @@ def _lay_out_descriptors(host_fd: int) -> socket.socket:
     return socket.socket(fileno=_HOST_FD)
 
 
+def _pidfd(pid: int) -> int:
+    """-1 where the system has none: not Linux, or a profile that refuses it."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1
+
+
 def _become_first_process(host: socket.socket) -> None:
     """Go on as process 1 of the new namespaces; the process that was tells of it, and ends."""
     pid = fork_first_process()
@@ -119,7 +131,6 @@ def _become_first_process(host: socket.socket) -> None:
         with suppress(OSError):  # it has hung up: what goes on will notice
             host.send(encode(Moved(pid)))
         os._exit(0)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death ends all, with no word of ours
 
 
 class _Forked(NamedTuple):
@@ -131,8 +142,9 @@ class _Forked(NamedTuple):
 
 
 class _Template:
-    def __init__(self, host: socket.socket) -> None:
+    def __init__(self, host: socket.socket, host_pidfd: int) -> None:
         self._host = host
+        self._host_pidfd = host_pidfd
         self._poll = select.poll()
         self._workers: dict[int, _Forked] = {}  # by pid
         self._untold: set[int] = set()  # pids of those that have no pidfd
@@ -141,9 +153,13 @@ class _Template:
 
     def run(self) -> NoReturn:
         self._poll.register(self._host, select.POLLIN)
+        if self._host_pidfd >= 0:  # a fork of the host may hold its end of the socket
+            self._poll.register(self._host_pidfd, select.POLLIN)
         look_at = 0.0
         while True:
             ready = [fd for fd, _ in self._poll.poll(self._patience())]
+            if self._host_pidfd in ready:
+                self._end()
             asked = self._host.fileno() in ready
             # Not at every request: each worker has its own copy of what is touched in between.
             if len(ready) > asked or not ready or time.monotonic() >= look_at:
@@ -183,12 +199,10 @@ class _Template:
             return
         if pid == 0:
             _become_worker(spawn, fds, template, self._host)
-        pidfd = -1
-        with suppress(AttributeError, OSError):  # not Linux, or a profile that refuses it
-            pidfd = os.pidfd_open(pid)
-            self._poll.register(pidfd, select.POLLIN)
+        pidfd = _pidfd(pid)
         self._workers[pid] = _Forked(spawn.key, pidfd)
         if pidfd >= 0:
+            self._poll.register(pidfd, select.POLLIN)
             self._tell(Spawned(spawn.key, pid), [pidfd])
         else:  # the host has but the number, and needs that of its own namespace
             self._untold.add(pid)
@@ -243,15 +257,24 @@ class _Template:
 
     def _end(self) -> NoReturn:
         """Kill all that is left, and what it leaves to us, then end."""
-        while True:
-            self._numbers = _children(self._numbers)
-            for pid in self._numbers or self._workers:
+        with suppress(ChildProcessError):
+            if os.getpid() == 1:
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            try:
+                    os.kill(-1, signal.SIGKILL)  # all in the namespace but us
+                while True:
+                    os.waitpid(-1, 0)
+            while True:
+                self._numbers = _children(self._numbers)
+                for pid in self._numbers or self._workers:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 self._numbers.pop(os.waitpid(-1, 0)[0], None)
-            except ChildProcessError:
-                os._exit(0)
+        if self._host_is_dead():
+            time.sleep(_HEAD_START)
+        os._exit(0)
+
+    def _host_is_dead(self) -> bool:
+        return self._host_pidfd >= 0 and bool(select.select([self._host_pidfd], [], [], 0)[0])
 
 
 def _children(known: dict[int, str]) -> dict[int, str]:
