@@ -23,11 +23,13 @@ def mark(target: F, kind: str, options: Any) -> F:
     return target
 
 
-def declared_methods(owner: object, kind: str) -> Iterator[Declared]:
-    """The methods of an object that are marked so, bound to it."""
+def declared_methods(owner: object, kind: str, base: type = object) -> Iterator[Declared]:
+    """The methods of an object that are marked so, bound to it; none of `base`'s own is."""
     seen: set[str] = set()
-    for base in type(owner).__mro__:
-        for attribute, value in vars(base).items():
+    for owning in type(owner).__mro__:
+        if owning is base or owning is object:
+            continue
+        for attribute, value in vars(owning).items():
             marks = getattr(value, _MARKS, None)
             # An override in a subclass stands for the method that it overrides.
             if isinstance(marks, dict) and attribute not in seen:

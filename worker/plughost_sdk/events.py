@@ -116,7 +116,6 @@ class Events(HostPart):
         super().__init__(link)
         self._last_id = 0
         self._handlers: dict[int, tuple[str, EventHandler, bool]] = {}
-        link.handlers[EVENT_METHOD] = PlainHandler(self._deliver, DeliverEvent)
 
     async def on(
         self,
@@ -192,6 +191,9 @@ class Events(HostPart):
         debounce: float | None = None,
         max_wait: float | None = None,
     ) -> None:
+        handlers = self._link.handlers
+        if EVENT_METHOD not in handlers:
+            handlers[EVENT_METHOD] = PlainHandler(self._deliver, DeliverEvent)
         self._last_id = number = self._last_id + 1
         # Before the host knows of it: an event may be here before its answer.
         self._handlers[number] = pattern, handler, once

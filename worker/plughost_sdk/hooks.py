@@ -117,7 +117,6 @@ class Hooks(HostPart):
         self._config = config
         self._last_id = 0
         self._handlers: dict[int, tuple[str, HookHandler]] = {}
-        link.handlers[HOOK_METHOD] = PlainHandler(self._run, RunHook)
 
     def _configure(self, config: Mapping[str, Any]) -> None:
         """Give `context` hooks these values from now on."""
@@ -145,6 +144,9 @@ class Hooks(HostPart):
         if tryfirst and trylast:
             raise PluginMistake(f"hook {name!r}: tryfirst or trylast, not both")
         position: HookPosition = "first" if tryfirst else "last" if trylast else "plain"
+        handlers = self._link.handlers
+        if HOOK_METHOD not in handlers:
+            handlers[HOOK_METHOD] = PlainHandler(self._run, RunHook)
         self._last_id = number = self._last_id + 1
         # Before the host knows of it: it may be run before the answer is here.
         self._handlers[number] = name, handler

@@ -176,7 +176,7 @@ class Plugin:
         for declared, function, options in self._declared or ():
             if declared == kind:
                 yield function, options
-        yield from declared_methods(self, kind)
+        yield from declared_methods(self, kind, Plugin)
 
     def _declare(self, target: F, kind: str, options: Any) -> F:
         if self._declared is None:  # a subclass need not call __init__
