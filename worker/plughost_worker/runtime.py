@@ -3,7 +3,9 @@
 import asyncio
 import faulthandler
 import inspect
+import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -41,17 +43,29 @@ from .connection import Connection
 from .dispatch import Dispatcher
 from .loader import load_code, load_plugin
 
-__all__ = ["Worker", "run_worker"]
+__all__ = ["Worker", "prepare_process", "run_worker"]
 
 
-def run_worker(read_fd: int, write_fd: int, stack_fd: int) -> None:
-    """Serve one plugin over two pipes. Does not return: the process ends with the host's end."""
+def prepare_process(stack_fd: int) -> None:
+    """What all workers have in common, for the process that they are forked from.
+
+    A worker writes the Python stacks of its threads to `stack_fd` at a signal, and when it crashes.
+    """
     # faulthandler works in the signal handler itself, even while a C loop holds the GIL.
     faulthandler.enable(file=stack_fd)
     number = signal.SIGRTMIN + STACK_SIGNAL_OFFSET
     faulthandler.register(number, file=stack_fd, all_threads=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.clear()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     # What the plugin's folder holds is not the worker's to change.
     sys.dont_write_bytecode = True
+
+
+def run_worker(read_fd: int, write_fd: int) -> None:
+    """Serve one plugin over two pipes. Does not return: the process ends with the host's end."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     Worker(loop, read_fd, write_fd)

@@ -12,12 +12,10 @@ its own. It sees to it that nothing is left:
 
 import fcntl
 import gc
-import io
 import os
 import select
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
@@ -52,7 +50,7 @@ from .confine import (
 )
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_NAME, PR_SET_PDEATHSIG, fork, prctl
 from .rehearsal import rehearse
-from .runtime import run_worker
+from .runtime import prepare_process, run_worker
 
 __all__ = ["serve"]
 
@@ -65,8 +63,9 @@ _FAILED: Final = 97  # exit status of a child that did not become a worker
 
 # Where a worker has what comes with `Spawn`. In the template these are taken, and the socket to
 # the host lies behind them, so that nothing that comes has to be moved out of another's way.
-_RPC_AND_STACK_FDS: Final = (3, 4, 5)
-_WORKER_TARGETS: Final = (3, 4, 1, 2, 5)
+_RPC_FDS: Final = (3, 4)
+_STACK_FD: Final = 5
+_WORKER_TARGETS: Final = (*_RPC_FDS, 1, 2, _STACK_FD)
 _HOST_FD: Final = 6
 
 
@@ -75,18 +74,14 @@ def serve(host_fd: int, confinement: bytes) -> NoReturn:
 
     `confinement` is an encoded `TemplateConfinement`.
     """
-    # What each worker would have to do itself, on its own copy of the memory.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.environ.clear()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     wanted = msgspec.msgpack.decode(confinement, type=TemplateConfinement)
     if wanted.rehearse:
         rehearse()
         gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page after a fork
     host = _lay_out_descriptors(host_fd)
+    # Here: each worker would do it on its own copy of the memory.
+    prepare_process(_STACK_FD)
     host_pidfd = _pidfd(os.getppid())
     try:
         if wanted.namespaces:
@@ -109,7 +104,7 @@ def _lay_out_descriptors(host_fd: int) -> socket.socket:
     """The socket to the host, where workers expect it; what they are given finds its place free."""
     aside = fcntl.fcntl(host_fd, fcntl.F_DUPFD_CLOEXEC, _HOST_FD + 1)
     null = os.open(os.devnull, os.O_RDONLY)
-    for fd in (0, *_RPC_AND_STACK_FDS):
+    for fd in (0, *_RPC_FDS, _STACK_FD):
         os.dup2(null, fd)
     os.dup2(aside, _HOST_FD)
     os.closerange(_HOST_FD + 1, os.sysconf("SC_OPEN_MAX"))
@@ -328,7 +323,7 @@ def _become_worker(spawn: Spawn, fds: list[int], template: int, host: socket.soc
         prctl(PR_SET_NAME, spawn.name.encode()[:15])
         _confine(spawn, template, host)
         gc.enable()
-        run_worker(*_RPC_AND_STACK_FDS)
+        run_worker(*_RPC_FDS)
     except BaseException as exc:  # noqa: BLE001 - nothing may return into the template's loop
         os.write(2, f"the worker failed: {type(exc).__name__}: {exc}\n".encode())
     finally:
