@@ -252,21 +252,24 @@ class _Template:
 
     def _end(self) -> NoReturn:
         """Kill all that is left, and what it leaves to us, then end."""
+        is_first = os.getpid() == 1
+        if is_first:
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)  # all in the namespace but us
         with suppress(ChildProcessError):
-            if os.getpid() == 1:
-                with suppress(ProcessLookupError):
-                    os.kill(-1, signal.SIGKILL)  # all in the namespace but us
-                while True:
-                    os.waitpid(-1, 0)
             while True:
-                self._numbers = _children(self._numbers)
-                for pid in self._numbers or self._workers:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                if not is_first:
+                    self._kill_children()
                 self._numbers.pop(os.waitpid(-1, 0)[0], None)
         if self._host_is_dead():
             time.sleep(_HEAD_START)
         os._exit(0)
+
+    def _kill_children(self) -> None:
+        self._numbers = _children(self._numbers)
+        for pid in self._numbers or self._workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _host_is_dead(self) -> bool:
         return self._host_pidfd >= 0 and bool(select.select([self._host_pidfd], [], [], 0)[0])
