@@ -3,13 +3,16 @@
 import os
 import signal
 import textwrap
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from plughost import (
+    CallContext,
     Host,
     HostMisuse,
     NotRunning,
@@ -311,6 +314,35 @@ async def test_idle_workers_make_room_where_there_are_as_many_as_there_may_be(
                 await host.call("one.starts")
             assert host.plugin("one").state is State.SLEEPING
             tasks.cancel_scope.cancel()
+
+
+@BOTH
+async def test_there_are_never_more_workers_than_there_may_be(
+    make_plugin: MakePlugin, tmp_path: Path
+) -> None:
+    for number in range(6):
+        folder = make_plugin(f"p{number}", COUNTS, permissions=STORES, activation=["tool"])
+    config = replace(lazy(tmp_path), totals=Totals(workers=2))
+    seen: set[int] = set()
+
+    async def call(plugin: str) -> None:
+        for _ in range(3):
+            with suppress(NotRunning):  # it has waited long enough
+                await host.call(f"{plugin}.pid", context=CallContext(timeout=20))
+
+    async def look() -> None:
+        while True:
+            seen.add(sum(len(plugin.workers) for plugin in host.plugins.values()))
+            await anyio.lowlevel.checkpoint()
+
+    async with Host([folder], config) as host, anyio.create_task_group() as looking:
+        looking.start_soon(look)
+        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        async with anyio.create_task_group() as tasks:
+            for plugin in host.plugins:
+                tasks.start_soon(call, plugin)
+        looking.cancel_scope.cancel()
+    assert max(seen) == 2
 
 
 @BOTH

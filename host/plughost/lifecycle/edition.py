@@ -111,9 +111,10 @@ class Edition:
             raise StartFailed(plugin_id, reason) from exc
         await self._find_room()  # first: else who waits for room starts one template after another
         lease = await self.quarters.prepare()
-        await self._find_room()
         if self.activation.is_lazy:
             self._key = await self.key()
+        # Last: whoever awaits anything between this and `load` may find its place taken.
+        await self._find_room()
         return lease, values
 
     async def _find_room(self) -> None:
