@@ -165,6 +165,19 @@ def test_a_subclass_may_override_a_tool_and_needs_no_init() -> None:
     assert [found.name for found in Base().tools()] == ["greet"]
 
 
+def test_what_plugin_overrides_of_a_class_behind_it_is_no_tool() -> None:
+    class Mixin:
+        @tool
+        async def on_enable(self) -> None: ...
+
+        @tool
+        async def greet(self) -> None: ...
+
+    class Derived(Plugin, Mixin): ...
+
+    assert [found.name for found in Derived().tools()] == ["greet"]
+
+
 def test_one_function_can_be_two_tools() -> None:
     plugin = Plugin()
 

@@ -25,14 +25,13 @@ def mark(target: F, kind: str, options: Any) -> F:
 
 def declared_methods(owner: object, kind: str, base: type = object) -> Iterator[Declared]:
     """The methods of an object that are marked so, bound to it; none of `base`'s own is."""
-    seen: set[str] = set()
-    for owning in type(owner).__mro__:
+    mro = type(owner).__mro__
+    for owning in mro:
         if owning is base or owning is object:
             continue
         for attribute, value in vars(owning).items():
             marks = getattr(value, _MARKS, None)
             # An override in a subclass stands for the method that it overrides.
-            if isinstance(marks, dict) and attribute not in seen:
+            if isinstance(marks, dict) and owning is next(c for c in mro if attribute in vars(c)):
                 for options in marks.get(kind, ()):
                     yield getattr(owner, attribute), options
-            seen.add(attribute)
