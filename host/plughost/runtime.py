@@ -176,7 +176,6 @@ class Runtime:
             restart_gate=anyio.Semaphore(config.restarts_at_once),
             offered=self._offered,
             make_room=self._idling.make_room,
-            live_workers=roster.live_workers,
             grants=grants,
             protected=lambda: protected_paths(roster.roots, config.state_folder),
         )

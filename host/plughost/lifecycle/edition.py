@@ -122,10 +122,7 @@ class Edition:
         most = around.config.totals.workers
         if most is None:
             return
-        await around.make_room(plugin_id, most)
-        # Not its own: a worker that is being replaced has its place already.
-        others = [worker for worker in around.live_workers() if worker.plugin_id != plugin_id]
-        if len(others) >= most:
+        if not await around.make_room(plugin_id, most):
             reason = f"the host runs {most} workers, as many as its total allows"
             raise NoRoom(plugin_id, reason)
 

@@ -186,13 +186,15 @@ class Idling:
                 offered, lambda: plugin.is_idle and worker.channel.calls == used
             )
 
-    async def make_room(self, plugin_id: str, most: int) -> None:
+    async def make_room(self, plugin_id: str, most: int) -> bool:
         """End the workers that were idle for the longest, until a plugin's is one of so many.
 
-        Where all are in use or being loaded, it waits a moment for one of them.
+        Where all are in use or being loaded, it waits a moment for one of them. False where it
+        has found no room.
         """
+        # Not its own: a worker that is being replaced has its place already.
         if self._workers_beside(plugin_id) < most:
-            return
+            return True
         end = self._reactor.now() + _ROOM
         async with self._looking:
             while self._workers_beside(plugin_id) >= most:
@@ -205,8 +207,9 @@ class Idling:
                     await leaving[0].alone()
                 elif not await self._end_idle(others, plugin_id):
                     if not others or self._reactor.now() >= end:
-                        return
+                        return False
                     await anyio.sleep(_GLANCE)
+        return True
 
     async def _end_idle(self, others: list[HostedPlugin], plugin_id: str) -> bool:
         """Let one of them sleep, if one is idle: whether one does."""

@@ -9,7 +9,6 @@ import anyio
 from plughost.config import HostConfig
 from plughost.exchange.tools import ToolRegistry
 from plughost.reactor import Reactor
-from plughost.rpc.worker import Worker
 from plughost.services.router import ServiceRouter
 from plughost.services.service import HostService
 
@@ -33,9 +32,8 @@ class Surroundings:
     restart_gate: anyio.Semaphore
     offered: OfferedStore
     """What plugins offer that are started at their first use."""
-    make_room: Callable[[str, int], Awaitable[None]]
+    make_room: Callable[[str, int], Awaitable[bool]]
     """End workers that nobody uses, so that this plugin's is one of so many at the most."""
-    live_workers: Callable[[], Sequence[Worker]]
     grants: Callable[[], Mapping[str, Sequence[str]]]
     """What is granted to what is loaded from now on."""
     protected: Callable[[], tuple[Path, ...]]
