@@ -61,6 +61,11 @@ def lazy(tmp_path: Path, **limits: Any) -> HostConfig:
     return sharing(state_folder=tmp_path / "state", rates=UNLIMITED, limits=Limits(**limits))
 
 
+async def known(host: Host) -> None:
+    """Return when it is known what all offer, awake or not."""
+    await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+
+
 async def learned(host: Host) -> None:
     """Return when it is known what all offer, and they sleep."""
     plugins = host.plugins.values()

@@ -25,7 +25,7 @@ from plughost import (
 
 from .conftest import MakePlugin
 from .event_plugins import ALL, BOTH, eventually, take, until
-from .lazy_plugins import BUSY, COUNTS, LISTENS, STORES, lazy, learned
+from .lazy_plugins import BUSY, COUNTS, LISTENS, STORES, known, lazy, learned
 
 pytestmark = pytest.mark.anyio
 
@@ -302,7 +302,7 @@ async def test_idle_workers_make_room_where_there_are_as_many_as_there_may_be(
         Host([folder], config) as host,
         host.events.subscribe("working") as working,
     ):
-        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        await known(host)
         for name in ("one", "two", "three", "one"):
             assert await host.call(f"{name}.starts") >= 1
             assert host.plugin(name).state is State.ACTIVE
@@ -337,7 +337,7 @@ async def test_there_are_never_more_workers_than_there_may_be(
 
     async with Host([folder], config) as host, anyio.create_task_group() as looking:
         looking.start_soon(look)
-        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        await known(host)
         async with anyio.create_task_group() as tasks:
             for plugin in host.plugins:
                 tasks.start_soon(call, plugin)
@@ -365,7 +365,7 @@ async def test_a_worker_that_is_in_use_for_a_moment_makes_room_then(
         Host([folder], config) as host,
         host.events.subscribe("order") as orders,
     ):
-        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        await known(host)
         answers: dict[str, object] = {}
 
         async def call(tool: str) -> None:

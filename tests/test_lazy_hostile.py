@@ -12,7 +12,7 @@ from plughost import Host, State, Totals
 
 from .conftest import MakePlugin
 from .event_plugins import ALL, BOTH, eventually, take, until
-from .lazy_plugins import BUSY, LISTENS, lazy, learned
+from .lazy_plugins import BUSY, LISTENS, known, lazy, learned
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_an_event_for_which_there_was_no_room_is_handled_when_there_is(
         host.events.subscribe("working") as working,
         host.events.subscribe("handled") as handled,
     ):
-        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        await known(host)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(host.call, "busy.work")
             await take(working, 1)
@@ -137,7 +137,7 @@ async def test_plugins_that_wake_themselves_do_not_take_all_the_room(
         Host([folder], config) as host,
         host.events.subscribe("plugin:awake", buffer=1000) as awake,
     ):
-        await eventually(lambda: all(plugin.is_known for plugin in host.plugins.values()))
+        await known(host)
         for _ in range(3):
             assert await host.call("meek.answer") == 42
             # Each of them has its turn still.
